@@ -1,0 +1,82 @@
+"""How often each outcome occurs, with its interval."""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy.special import ndtri
+
+from jaxloss.outcomes import OUTCOMES
+
+LEARNING_RATE = "learning_rate"
+
+
+class Interval(NamedTuple):
+    """A lower and an upper bound."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def wilson_interval(count, total, *, confidence: float = 0.95) -> Interval:
+    r"""Wilson's score interval of a binomial fraction, vectorised.
+
+    .. math:: \frac{\hat p + z^2/2n \pm z \sqrt{\hat p (1 - \hat p)/n + z^2/4n^2}}{1 + z^2/n}
+
+    Args:
+      count: successes, any shape.
+      total: trials, broadcast against ``count``; 0 gives the interval [0, 1].
+      confidence: the coverage.
+
+    Returns:
+      The interval, each bound of the broadcast shape.
+
+    References:
+      Wilson, *Probable inference, the law of succession, and statistical inference*, 1927.
+
+    Examples:
+      >>> low, high = wilson_interval(50, 100)
+      >>> round(float(low), 4), round(float(high), 4)
+      (0.4038, 0.5962)
+    """
+    count, total = np.broadcast_arrays(np.asarray(count, np.float64), np.asarray(total, np.float64))
+    n = np.maximum(total, 1)
+    z2 = ndtri(0.5 + confidence / 2) ** 2
+    p = count / n
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2) * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    # At 0 and at n successes the bound is 0 or 1 exactly; rounding would miss it.
+    low = np.where((total == 0) | (count == 0), 0.0, np.maximum(centre - half, 0.0))
+    high = np.where((total == 0) | (count == total), 1.0, np.minimum(centre + half, 1.0))
+    return Interval(low, high)
+
+
+def outcome_fractions(result: xr.Dataset) -> xr.Dataset:
+    """The fraction of trajectories with each outcome, for each learning rate.
+
+    Args:
+      result: a sweep's result.
+
+    Returns:
+      Dimensions ``learning_rate`` and ``outcome_name``; variables ``count``, ``fraction`` and the Wilson 95 %
+      interval ``low``, ``high``; the attribute ``total`` is the number of trajectories of each rate.
+
+    Examples:
+      >>> labels = xr.Dataset({"outcome": (("w", "learning_rate"), np.array([[1], [3]], np.int8))})
+      >>> labels = labels.assign_coords(learning_rate=[0.1])
+      >>> float(outcome_fractions(labels).fraction.sel(outcome_name="spurious_minimum", learning_rate=0.1))
+      0.5
+    """
+    outcome = result["outcome"]
+    if LEARNING_RATE not in outcome.dims:
+        outcome = outcome.expand_dims({LEARNING_RATE: [result.attrs.get(LEARNING_RATE, np.nan)]})
+    labels = outcome.transpose(LEARNING_RATE, ...).values.reshape(outcome.sizes[LEARNING_RATE], -1)
+    count = np.stack([(labels == code).sum(axis=1) for code in OUTCOMES.values()], axis=1)
+    total = labels.shape[1]
+    low, high = wilson_interval(count, total)
+    dims = (LEARNING_RATE, "outcome_name")
+    return xr.Dataset(
+        {"count": (dims, count), "fraction": (dims, count / total), "low": (dims, low), "high": (dims, high)},
+        coords={LEARNING_RATE: outcome[LEARNING_RATE].values, "outcome_name": list(OUTCOMES)},
+        attrs={"total": total},
+    )

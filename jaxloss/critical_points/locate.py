@@ -1,0 +1,91 @@
+"""Which critical point each end point has reached, and the table that this search fills."""
+
+import numpy as np
+
+from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
+from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, Spectrum, joined, polish, spectrum
+from jaxloss.critical_points.search import multi_starts
+from jaxloss.critical_points.table import (
+    CAPTURE_RADIUS,
+    LARGEST_CAPTURE_RADIUS,
+    CriticalPoints,
+    build_table,
+    capture,
+    empty_table,
+)
+from jaxloss.problems import Problem
+
+# How many end points are polished in one round.
+POLISHED_AT_ONCE = 512
+MAX_ROUNDS = 5
+# Up to this many parameters every end point is asked for its Newton step, beyond that a sample.
+MAX_PARAMETERS_FOR_EVERY_STEP = 24
+
+
+def locate(
+    problem: Problem, bounds: np.ndarray, end_points: np.ndarray, *, gradient_tolerance: float, seed: int
+) -> tuple[CriticalPoints, np.ndarray]:
+    """The table of critical points, and the one that each end point has reached.
+
+    A multi-start in ``bounds`` and a sample of the end points fill the table. Then every end point that no
+    entry captures is asked for its own Newton step; where it is short, the point is polished and what it finds
+    joins the table, until nothing new appears.
+
+    Args:
+      problem: the objective.
+      bounds: of the multi-start, shape ``[parameter, 2]``.
+      end_points: of settled trajectories, shape ``[point, parameter]``, any number.
+      gradient_tolerance: of the trajectories.
+      seed: of the multi-start.
+
+    Returns:
+      The table, and for each end point an index into it, -1 for none.
+    """
+    if problem.num_parameters > MAX_PARAMETERS:
+        return empty_table(problem.num_parameters), np.full(len(end_points), -1)
+    starts = multi_starts(problem, bounds, num_starts=None, seed=seed)
+    polished = _polished_nearby(problem, starts, spread(end_points, POLISHED_AT_ONCE))
+    table = build_table(problem, polished)
+    captured = capture(table, end_points, gradient_tolerance)
+    for _ in range(MAX_ROUNDS):
+        lost = np.flatnonzero(captured < 0)
+        if problem.num_parameters > MAX_PARAMETERS_FOR_EVERY_STEP:
+            lost = spread(lost, POLISHED_AT_ONCE)
+        near = end_points[lost[_near_strict_point(spectrum(problem, end_points[lost]), end_points[lost])]]
+        if not len(near):
+            break
+        polished = joined(polished, polish(problem, spread(near, POLISHED_AT_ONCE)))
+        known, table = len(table.copies), build_table(problem, polished)
+        captured = capture(table, end_points, gradient_tolerance)
+        if len(table.copies) == known:
+            break
+    return table, captured
+
+
+def spread(rows: np.ndarray, num: int) -> np.ndarray:
+    """At most ``num`` rows, evenly spaced: a deterministic sample.
+
+    Examples:
+      >>> spread(np.arange(10), 4).tolist()
+      [0, 3, 6, 9]
+    """
+    if len(rows) <= num:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, num).round().astype(int)]
+
+
+def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarray) -> Polished:
+    """Both polished; from an end point a search may only go as far as one could have captured it."""
+    polished = polish(problem, np.concatenate([starts, end_points]))
+    moved = np.linalg.norm(polished.location[len(starts) :] - end_points, axis=1)
+    near = moved <= LARGEST_CAPTURE_RADIUS * (1 + np.linalg.norm(end_points, axis=1))
+    stays = np.concatenate([np.ones(len(starts), bool), near])
+    return polished._replace(converged=polished.converged & stays)
+
+
+def _near_strict_point(found: Spectrum, points: np.ndarray) -> np.ndarray:
+    """Whether Newton's step leads from a point to a non-degenerate critical point close by."""
+    size = np.abs(found.eigenvalues)
+    regular = size.min(axis=1, initial=np.inf) > ZERO_EIGENVALUE * size.max(axis=1, initial=0)
+    reach = max(CAPTURE_RADIUS, LARGEST_CAPTURE_RADIUS) * (1 + np.linalg.norm(points, axis=1))
+    return regular & (found.newton_step <= reach)

@@ -1,0 +1,87 @@
+"""Critical points by multi-start search: no proof that there are no others."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from scipy.stats import qmc
+
+from jaxloss.critical_points.polish import MAX_PARAMETERS, polish
+from jaxloss.critical_points.table import build_table, to_dataset
+from jaxloss.errors import InputError, unknown
+from jaxloss.problems import Problem
+
+
+def find_critical_points(
+    problem: Problem, box: Mapping[str, tuple[float, float]], *, num_starts: int | None = None, seed: int = 0
+) -> xr.Dataset:
+    """Critical points of an objective in a box, by Newton polishing from many starts.
+
+    The starts are a scrambled Sobol sequence in the box and the problem's known critical points. The search is
+    not complete: ``complete`` is False, and no entry is certified.
+
+    Args:
+      problem: the objective.
+      box: name of each parameter -> (low, high).
+      num_starts: default 256 for two parameters, more for more.
+      seed: scrambles the starts.
+
+    Returns:
+      Dimension ``critical_point`` in order of the loss; variables ``location`` (by ``parameter``), ``loss``,
+      ``kind`` (``strict minimum``, ``strict saddle``, ``maximum``, ``degenerate``), ``eigenvalues`` (of the
+      Hessian, ascending) and ``certified``; the attribute ``complete``.
+
+    Raises:
+      InputError: a parameter that is missing from the box, an empty box, or too many parameters.
+
+    References:
+      Nocedal and Wright, *Numerical optimization*, 2006, chapters 10 and 11.
+
+    Examples:
+      >>> from jaxloss.problems import load_problem
+      >>> find_critical_points(load_problem("cubic-map"), {"x": (-3, 3)}).kind.values.tolist()
+      ['strict minimum', 'strict minimum', 'maximum']
+    """
+    bounds = _check_box(problem, box)
+    if problem.num_parameters > MAX_PARAMETERS:
+        raise InputError(
+            f"{problem.name} has {problem.num_parameters} parameters; the search for critical points takes at most "
+            f"{MAX_PARAMETERS}"
+        )
+    if num_starts is not None and num_starts < 1:
+        raise InputError(f"num_starts must be at least 1, not {num_starts}")
+    starts = multi_starts(problem, bounds, num_starts=num_starts, seed=seed)
+    polished = polish(problem, starts)
+    inside = np.all((polished.location >= bounds[:, 0]) & (polished.location <= bounds[:, 1]), axis=1)
+    table = build_table(problem, polished._replace(converged=polished.converged & inside))
+    return to_dataset(table, problem, {"method": "multi-start", "num_starts": len(starts), "seed": seed})
+
+
+def multi_starts(problem: Problem, bounds: np.ndarray, *, num_starts: int | None, seed: int) -> np.ndarray:
+    """Points to polish: a Sobol sequence in ``bounds`` ``[parameter, 2]``, and the known critical points."""
+    if num_starts is None:
+        num_starts = int(np.clip(128 * problem.num_parameters, 256, 1024))
+    sobol = qmc.Sobol(problem.num_parameters, seed=np.random.default_rng(seed))
+    unit = sobol.random_base2(max(num_starts - 1, 1).bit_length())[:num_starts]
+    starts = bounds[:, 0] + unit * (bounds[:, 1] - bounds[:, 0])
+    known = [np.asarray(problem.ravel(point), dtype=np.float64) for point in problem.critical_points]
+    return np.concatenate([starts, np.reshape(known, (-1, problem.num_parameters))])
+
+
+def _check_box(problem: Problem, box: Mapping[str, tuple[float, float]]) -> np.ndarray:
+    names = problem.parameter_names
+    for name in box:
+        if name not in names:
+            raise unknown("parameter in the box:", name, names)
+    bounds = np.zeros((len(names), 2))
+    for i, name in enumerate(names):
+        if name not in box:
+            raise InputError(f"box: parameter {name!r} is missing; it needs (low, high)")
+        try:
+            low, high = (float(bound) for bound in box[name])
+        except (TypeError, ValueError):
+            raise InputError(f"box: {name!r} must be (low, high), not {box[name]!r}") from None
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise InputError(f"box: {name!r} must have finite low < high, not ({low:g}, {high:g})")
+        bounds[i] = low, high
+    return bounds

@@ -1,0 +1,173 @@
+"""The table of critical points, and which of them an end point has reached."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from jaxloss.critical_points.kinds import STRICT_MINIMUM, kinds
+from jaxloss.critical_points.polish import Polished
+from jaxloss.problems import Problem
+
+# Two polished points closer than this, relative to 1 + their size, are one.
+SAME_POINT = 1e-6
+# Within this distance, relative to 1 + size, an end point has reached a critical point.
+CAPTURE_RADIUS = 1e-4
+# Where the Hessian is nearly singular, a gradient within tolerance leaves more room; but not more than this.
+LARGEST_CAPTURE_RADIUS = 0.1
+
+
+class CriticalPoints(NamedTuple):
+    """Distinct critical points in order of their loss, and every copy of them.
+
+    Copies differ by a symmetry of the parameters only: the model's outputs on the data are the same.
+
+    Attributes:
+      location: one representative of each, ``[critical_point, parameter]``.
+      loss: ``[critical_point]``.
+      eigenvalues: of the Hessian, ascending, ``[critical_point, parameter]``.
+      copies: ``[copy, parameter]``.
+      copy_of: index of the critical point of each copy, ``[copy]``.
+      certified: whether existence and kind are proven, ``[critical_point]``.
+      complete: whether there are provably no others in the box that was searched.
+    """
+
+    location: np.ndarray
+    loss: np.ndarray
+    eigenvalues: np.ndarray
+    copies: np.ndarray
+    copy_of: np.ndarray
+    certified: np.ndarray
+    complete: bool = False
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Strings ``[critical_point]``."""
+        return kinds(self.eigenvalues)
+
+
+def empty_table(num_parameters: int) -> CriticalPoints:
+    """A table without entries."""
+    points = np.zeros((0, num_parameters))
+    return CriticalPoints(points, np.zeros(0), points, points, np.zeros(0, int), np.zeros(0, bool))
+
+
+def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
+    """The distinct critical points among polished ones.
+
+    Points within rounding of each other are one; so are points whose outputs on the data agree, where the problem
+    has outputs.
+
+    Args:
+      problem: gives the outputs.
+      polished: any number of polished points; those that did not converge are left out.
+
+    Returns:
+      The table.
+    """
+    keep = polished.converged
+    location = polished.location[keep]
+    if not len(location):
+        return empty_table(problem.num_parameters)
+    loss, eigenvalues = polished.spectrum.loss[keep], polished.spectrum.eigenvalues[keep]
+    order = np.lexsort((*location.T, np.round(loss, 9)))
+    location, loss, eigenvalues = location[order], loss[order], eigenvalues[order]
+    scaled = location / (1 + np.linalg.norm(location, axis=1, keepdims=True))
+    first = _first_of_each(_clusters(scaled, SAME_POINT))
+    location, loss, eigenvalues = location[first], loss[first], eigenvalues[first]
+    if problem.outputs is None:
+        copy_of = np.arange(len(location))
+    else:
+        outputs = _outputs(problem, location)
+        kind_number = np.unique(kinds(eigenvalues).astype(str), return_inverse=True)[1]
+        copy_of = _clusters(np.column_stack([outputs, loss, kind_number]), SAME_POINT)
+    representative = _first_of_each(copy_of)
+    # Renumber so that critical points stay in order of their loss.
+    number = np.empty(representative.size, int)
+    number[copy_of[representative]] = np.arange(representative.size)
+    return CriticalPoints(
+        location[representative],
+        loss[representative],
+        eigenvalues[representative],
+        location,
+        number[copy_of],
+        np.zeros(representative.size, bool),
+    )
+
+
+def capture(table: CriticalPoints, points: np.ndarray, gradient_tolerance: float) -> np.ndarray:
+    r"""Which critical point each end point has reached.
+
+    The radius about a critical point c with smallest absolute eigenvalue :math:`\lambda` is
+    :math:`\max(10^{-4}(1 + |c|), 10 \epsilon / \lambda)` for gradient tolerance :math:`\epsilon`, at most
+    :math:`0.1 (1 + |c|)`.
+
+    Args:
+      table: the critical points.
+      points: shape ``[point, parameter]``.
+      gradient_tolerance: of the trajectories.
+
+    Returns:
+      Index of the critical point, -1 for none, ``[point]``.
+    """
+    if not len(table.copies) or not len(points):
+        return np.full(len(points), -1)
+    smallest = np.abs(table.eigenvalues).min(axis=1)[table.copy_of]
+    size = 1 + np.linalg.norm(table.copies, axis=1)
+    slack = 10 * gradient_tolerance / np.maximum(smallest, 1e-300)
+    strict = (table.kind == STRICT_MINIMUM)[table.copy_of]
+    radius = np.where(
+        strict, np.clip(slack, CAPTURE_RADIUS * size, LARGEST_CAPTURE_RADIUS * size), CAPTURE_RADIUS * size
+    )
+    finite = np.isfinite(points).all(axis=1)
+    distance, nearest = cKDTree(table.copies).query(np.where(finite[:, None], points, 0.0))
+    return np.where(finite & (distance <= radius[nearest]), table.copy_of[nearest], -1)
+
+
+def to_dataset(table: CriticalPoints, problem: Problem, attrs: dict[str, Any]) -> xr.Dataset:
+    """The table as a labelled dataset, dimension ``critical_point``.
+
+    Args:
+      table: the critical points.
+      problem: gives the parameter names.
+      attrs: how they were found.
+
+    Returns:
+      Variables ``location`` (by ``parameter``), ``loss``, ``kind``, ``eigenvalues`` and ``certified``.
+    """
+    return xr.Dataset(
+        {
+            "location": (("critical_point", "parameter"), table.location),
+            "loss": ("critical_point", table.loss),
+            "kind": ("critical_point", table.kind),
+            "eigenvalues": (("critical_point", "eigenvalue"), table.eigenvalues),
+            "certified": ("critical_point", table.certified),
+        },
+        coords={"parameter": list(problem.parameter_names)},
+        attrs={"name": problem.name, "complete": table.complete, **attrs},
+    )
+
+
+def _outputs(problem: Problem, location: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+        compute = problem.outputs
+        assert compute is not None
+        rows = [np.asarray(compute(problem.unravel(point), problem.data)).reshape(-1) for point in location]
+    return np.stack(rows)
+
+
+def _clusters(points: np.ndarray, radius: float) -> np.ndarray:
+    """Connected components of the points closer than ``radius``: rounding first, so that copies stay cheap."""
+    cells, cell_of = np.unique(np.round(points / radius), axis=0, return_inverse=True)
+    pairs = cKDTree(cells).query_pairs(1.5, p=np.inf, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(cells), len(cells)))
+    return connected_components(links, directed=False)[1][np.ravel(cell_of)]
+
+
+def _first_of_each(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first row with each label, in the order of the rows."""
+    return np.sort(np.unique(labels, return_index=True)[1])

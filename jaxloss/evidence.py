@@ -1,0 +1,103 @@
+"""What is known of every trajectory once it has ended: the input of `outcomes.classify`."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxloss import outcomes
+from jaxloss.critical_points.dead import is_dead
+from jaxloss.critical_points.infinity import descending_limit
+from jaxloss.critical_points.locate import locate
+from jaxloss.critical_points.table import CriticalPoints
+from jaxloss.problems import Problem
+from jaxloss.runs import Ends
+
+# A loss this close to the infimum, relative to 1 + its size, is the infimum.
+INFIMUM_TOLERANCE = 1e-6
+
+
+class Findings(NamedTuple):
+    """Everything that the labels rest on.
+
+    Attributes:
+      evidence: of each trajectory.
+      table: the critical points.
+      solves: whether the loss of each critical point is the infimum.
+      infimum: the greatest lower bound of the objective.
+      infimum_source: ``declared``, ``complete search`` or ``best seen``.
+    """
+
+    evidence: outcomes.Evidence
+    table: CriticalPoints
+    solves: np.ndarray
+    infimum: float
+    infimum_source: str
+
+
+def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int) -> Findings:
+    """Examines every end point in float64.
+
+    Args:
+      problem: the objective.
+      ends: of all trajectories.
+      bounds: of the grid's initial points, for the multi-start, shape ``[parameter, 2]``.
+      gradient_tolerance: of the trajectories.
+      seed: of the multi-start.
+
+    Returns:
+      The findings.
+    """
+    point, midpoint = ends.point.astype(np.float64), ends.midpoint.astype(np.float64)
+    bounded = ~ends.diverged & np.isfinite(ends.loss)
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.linalg.norm(point, axis=1)
+        midpoint_size = np.linalg.norm(midpoint, axis=1)
+        rounding = 4 * np.finfo(ends.point.dtype).eps * (1 + np.abs(point).max(axis=1))
+        # In low precision a trajectory may rest before its gradient is within tolerance.
+        unmoved = np.abs(point - midpoint).max(axis=1) <= rounding
+    rests = bounded & (ends.settled | unmoved)
+
+    dead = np.zeros(len(point), bool)
+    suspects = np.flatnonzero(rests & (ends.gradient_norm == 0))
+    dead[suspects] = is_dead(problem, point[suspects])
+
+    captured = np.full(len(point), -1)
+    resting = np.flatnonzero(rests & ~dead)
+    table, captured[resting] = locate(
+        problem, bounds, point[resting], gradient_tolerance=gradient_tolerance, seed=seed
+    )
+
+    limit = np.full(len(point), np.inf)
+    free = np.flatnonzero(bounded & ~dead & ~ends.chaotic & (ends.period == 0) & (captured < 0))
+    limit[free] = descending_limit(problem, point[free], midpoint[free])
+    infimum, source = _infimum(problem, table, ends.loss[bounded].astype(np.float64), limit)
+    highest = infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
+    with np.errstate(invalid="ignore", over="ignore"):
+        outwards = ends.settled | (size > midpoint_size)
+        evidence = outcomes.Evidence(
+            diverged=~bounded,
+            period=ends.period,
+            chaotic=ends.chaotic,
+            settled=bounded & ends.settled,
+            dead=dead,
+            captured=captured,
+            at_infimum=bounded & (ends.loss <= highest),
+            to_infinity=(limit <= highest) & outwards,
+            stalled=bounded
+            & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, infimum),
+        )
+    return Findings(evidence, table, table.loss <= highest, infimum, source)
+
+
+def _infimum(
+    problem: Problem, table: CriticalPoints, losses: np.ndarray, limits: np.ndarray
+) -> tuple[float, str]:
+    """The greatest lower bound, and where it comes from."""
+    if problem.infimum is not None:
+        return float(problem.infimum), "declared"
+    polished = float(min(table.loss.min(initial=np.inf), limits.min(initial=np.inf)))
+    seen = float(losses.min(initial=np.inf))
+    # Losses of the run may undershoot the polished ones by rounding; only a real improvement counts.
+    best = polished if polished <= seen + INFIMUM_TOLERANCE * (1 + abs(seen)) else seen
+    return best, "complete search" if table.complete else "best seen"

@@ -1,0 +1,132 @@
+"""What one trajectory ended as: ten outcomes, stored as int8. A code never changes its meaning."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE
+
+OUTCOMES: dict[str, int] = {
+    "unfinished": 0,
+    "global_minimum": 1,
+    "infimum_at_infinity": 2,
+    "spurious_minimum": 3,
+    "plateau": 4,
+    "dead": 5,
+    "saddle": 6,
+    "cycle": 7,
+    "chaotic": 8,
+    "diverged": 9,
+}
+NAMES: tuple[str, ...] = tuple(OUTCOMES)
+SOLVED = frozenset({1, 2})
+TRAPPED = frozenset({3, 4, 5, 6})
+UNSTABLE = frozenset({7, 8, 9})
+
+# A plateau creeps: over the last half of its budget a trajectory gained less than this share of what
+# separates it from the infimum, and to first order could not gain more by moving as far as it is from zero.
+STALLED_SHARE = 1e-2
+
+
+class Evidence(NamedTuple):
+    """What is known of each trajectory; every array has shape ``[trajectory]``.
+
+    Attributes:
+      diverged: not finite, or beyond the divergence bound.
+      period: of the bounded periodic orbit that it ended on, else 0.
+      chaotic: bounded, with a positive largest Lyapunov exponent.
+      settled: the gradient is within tolerance, or nothing moved over the last half of the budget.
+      dead: the gradient is exactly zero on an open set around the end point.
+      captured: index of the critical point within whose capture radius the end point lies, else -1.
+      at_infimum: the loss is the infimum.
+      to_infinity: the loss falls to the infimum along a ray from the end point to infinity.
+      stalled: see `stalled`.
+    """
+
+    diverged: np.ndarray
+    period: np.ndarray
+    chaotic: np.ndarray
+    settled: np.ndarray
+    dead: np.ndarray
+    captured: np.ndarray
+    at_infimum: np.ndarray
+    to_infinity: np.ndarray
+    stalled: np.ndarray
+
+
+class Labels(NamedTuple):
+    """The verdict on each trajectory: ``outcome`` int8, ``attractor`` int32 (-1 for none)."""
+
+    outcome: np.ndarray
+    attractor: np.ndarray
+
+
+def stalled(loss, midpoint_loss, gradient_norm, size, infimum) -> np.ndarray:
+    r"""Whether a trajectory that has not settled lies on a plateau all the same.
+
+    .. math:: L_{T/2} - L_T \le \epsilon (L_T - L_\inf)
+              \quad\text{and}\quad |\nabla L| (1 + |\theta|) \le \epsilon (L_T - L_\inf)
+
+    The second condition does not know the learning rate: a tiny one stops nothing on a slope.
+
+    Args:
+      loss: at the end, shape ``[trajectory]``.
+      midpoint_loss: after half of the budget.
+      gradient_norm: at the end.
+      size: norm of the parameters at the end.
+      infimum: of the objective, a scalar.
+
+    Returns:
+      Booleans ``[trajectory]``.
+
+    Examples:
+      >>> stalled(np.array([0.5, 0.5]), np.array([0.5, 0.9]), np.array([1e-4, 1e-4]), np.array([9.0, 9.0]), 0.0)
+      array([ True, False])
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = STALLED_SHARE * (loss - infimum)
+        return (midpoint_loss - loss <= gap) & (gradient_norm * (1 + size) <= gap)
+
+
+def classify(evidence: Evidence, kinds: np.ndarray, solves: np.ndarray) -> Labels:
+    """The outcome of every trajectory; the first rule that matches wins: 9, 7/8, 5, 1/3/6, 2, 4, 0.
+
+    A degenerate critical point (a valley floor, a manifold of minima) is no strict minimum: at the infimum it is
+    a global minimum all the same, above it a plateau.
+
+    Args:
+      evidence: what is known of each trajectory.
+      kinds: of each critical point, strings of shape ``[critical_point]``.
+      solves: whether its loss is the infimum, booleans ``[critical_point]``.
+
+    Returns:
+      The labels.
+
+    Examples:
+      >>> no, none = np.array([False]), np.array([-1])
+      >>> at_minimum = Evidence(no, np.array([0]), no, ~no, no, np.array([0]), no, no, no)
+      >>> labels = classify(at_minimum, np.array(["strict minimum"]), np.array([False]))
+      >>> NAMES[labels.outcome[0]], int(labels.attractor[0])
+      ('spurious_minimum', 0)
+    """
+    # One more entry for "captured by none", which index -1 picks.
+    kind = np.append(np.asarray(kinds, dtype=object), "none")[evidence.captured]
+    solved = np.append(np.asarray(solves, dtype=bool), False)[evidence.captured]
+    captured = evidence.captured >= 0
+    degenerate = kind == DEGENERATE
+    rules = (
+        ("diverged", evidence.diverged),
+        ("cycle", evidence.period > 1),
+        ("chaotic", evidence.chaotic),
+        ("dead", evidence.dead),
+        ("global_minimum", captured & solved & ((kind == STRICT_MINIMUM) | degenerate)),
+        ("spurious_minimum", captured & (kind == STRICT_MINIMUM)),
+        ("saddle", (kind == STRICT_SADDLE) | (kind == MAXIMUM)),
+        ("infimum_at_infinity", evidence.to_infinity),
+        ("global_minimum", evidence.settled & evidence.at_infimum),
+        ("plateau", evidence.settled | evidence.stalled),
+    )
+    outcome = np.select([rule for _, rule in rules], [OUTCOMES[name] for name, _ in rules], OUTCOMES["unfinished"])
+    ends_there = np.isin(outcome, [OUTCOMES[name] for name in ("global_minimum", "spurious_minimum", "saddle")])
+    attractor = np.where(ends_there, evidence.captured, -1)
+    return Labels(outcome.astype(np.int8), attractor.astype(np.int32))

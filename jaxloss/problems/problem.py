@@ -1,0 +1,213 @@
+"""What is minimised: an objective of the parameters, and the names of those parameters."""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import jaxprs_in_params
+
+from jaxloss.errors import InputError
+
+Params = Any
+"""Any pytree of numbers and arrays."""
+
+
+@functools.lru_cache(maxsize=256)
+def _without_data(objective: Callable[[Params], jax.Array]) -> Callable[[Params, Any], jax.Array]:
+    """The objective with an unused data argument; cached, so that one objective compiles once."""
+    return lambda params, data: objective(params)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """An objective and the pytree of parameters it is minimised over.
+
+    Args:
+      name: a short name, used in tables, figures and file names.
+      objective: ``params -> scalar``, any function that JAX can differentiate twice.
+      params: the template of the parameters, any pytree of numbers and arrays; also the value of every
+        parameter that no grid axis sets.
+      data: optional pytree of arrays with the samples along the first axis. With ``data``, the objective that
+        runs is ``batch_objective(params, data)``; minibatches are rows of ``data``.
+      batch_objective: ``(params, data) -> scalar``; required with ``data``, in place of ``objective``.
+      outputs: optional ``(params, data) -> array``, the model's outputs. Attractors that only differ by a
+        symmetry of the parameters (hidden units swapped) are then counted as one.
+      infimum: the greatest lower bound of the objective, where it is known.
+      piecewise: whether the objective has pieces (ReLU, max, abs), on which its gradient may vanish exactly.
+        Read off the objective's program when not given.
+      critical_points: known critical points, each a pytree like ``params``; they seed the search.
+      summary: one line for the list of problems.
+      citation: where the problem comes from.
+
+    Raises:
+      InputError: the objective does not return one real number for ``params``.
+
+    Examples:
+      >>> bowl = Problem(name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0})
+      >>> bowl.parameter_names
+      ('b', 'w')
+      >>> float(bowl.objective({"w": 3.0, "b": 4.0}))
+      25.0
+    """
+
+    name: str
+    objective: Callable[[Params], jax.Array] = None  # pyright: ignore[reportAssignmentType]
+    params: Params = None
+    data: Any = ()
+    batch_objective: Callable[[Params, Any], jax.Array] | None = None
+    outputs: Callable[[Params, Any], jax.Array] | None = None
+    infimum: float | None = None
+    piecewise: bool | None = None
+    critical_points: tuple[Params, ...] = ()
+    summary: str = ""
+    citation: str = ""
+
+    def __post_init__(self):
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("params", _as_float_arrays(self.params))
+        if (self.objective is None) == (self.batch_objective is None):
+            raise InputError("a problem needs either objective(params) or batch_objective(params, data)")
+        if self.batch_objective is None:
+            if not callable(self.objective):
+                raise InputError(f"objective must be a function of the parameters, not {self.objective!r}")
+            set_field("batch_objective", _without_data(self.objective))
+        else:
+            batch_objective, data = self.batch_objective, self.data
+            set_field("objective", lambda params: batch_objective(params, data))
+        _check_scalar(self.objective, self.params)
+        if self.piecewise is None:
+            set_field("piecewise", _has_pieces(self.objective, self.params))
+
+    @functools.cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """One name for each scalar parameter, in the order of `ravel`: ``bias``, ``weight[0]``, ..."""
+        return parameter_names(self.params)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many scalar parameters there are."""
+        return self.structure.num_parameters
+
+    @functools.cached_property
+    def structure(self) -> "Structure":
+        """The shape of the parameters."""
+        return Structure.of(self.params)
+
+    def ravel(self, params: Params) -> Any:
+        """Parameters with any leading axes, as one array ``[..., parameter]``."""
+        return self.structure.ravel(params)
+
+    def unravel(self, vector: Any) -> Params:
+        """The inverse of `ravel`: ``[..., parameter]`` to a pytree with the same leading axes."""
+        return self.structure.unravel(vector)
+
+
+class Structure(NamedTuple):
+    """The shape of a pytree of arrays; hashable, so that equal structures compile once.
+
+    Examples:
+      >>> structure = Structure.of({"weight": np.zeros(2), "bias": np.zeros(())})
+      >>> structure.unravel(np.array([1.0, 2.0, 3.0]))
+      {'bias': array(1.), 'weight': array([2., 3.])}
+    """
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, params: Params) -> "Structure":
+        """The structure of a pytree."""
+        leaves, treedef = jax.tree.flatten(params)
+        return cls(treedef, tuple(np.shape(leaf) for leaf in leaves))
+
+    @property
+    def num_parameters(self) -> int:
+        """How many scalars the pytree holds."""
+        return sum(map(math.prod, self.shapes))
+
+    def ravel(self, params: Params) -> Any:
+        """A pytree whose leaves have any leading axes, as one array ``[..., parameter]``."""
+        leaves = jax.tree.leaves(params)
+        module = jnp if any(isinstance(leaf, jax.Array) for leaf in leaves) else np
+        leaves = [module.asarray(leaf) for leaf in leaves]
+        return module.concatenate(
+            [
+                leaf.reshape(leaf.shape[: leaf.ndim - len(shape)] + (math.prod(shape),))
+                for leaf, shape in zip(leaves, self.shapes, strict=True)
+            ],
+            axis=-1,
+        )
+
+    def unravel(self, vector: Any) -> Params:
+        """The inverse of `ravel`."""
+        leaves, start = [], 0
+        for shape in self.shapes:
+            stop = start + math.prod(shape)
+            leaves.append(vector[..., start:stop].reshape(vector.shape[:-1] + shape))
+            start = stop
+        return jax.tree.unflatten(self.treedef, leaves)
+
+
+def parameter_names(params: Params) -> tuple[str, ...]:
+    """The name of each scalar in a pytree: its path, and its index inside an array leaf.
+
+    Args:
+      params: any pytree of numbers and arrays.
+
+    Returns:
+      Names in the order in which JAX flattens the tree.
+
+    Examples:
+      >>> parameter_names({"weight": np.zeros(2), "bias": 0.0})
+      ('bias', 'weight[0]', 'weight[1]')
+      >>> parameter_names({"layer_0": {"weight": np.zeros((1, 2))}})
+      ('layer_0.weight[0,0]', 'layer_0.weight[0,1]')
+    """
+    names = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        base = jax.tree_util.keystr(path, simple=True, separator=".") or "params"
+        indices = np.ndindex(np.shape(leaf))
+        names += [f"{base}[{','.join(map(str, i))}]" if i else base for i in indices]
+    return tuple(names)
+
+
+def _as_float_arrays(params: Params) -> Params:
+    if not jax.tree.leaves(params):
+        raise InputError("params must hold at least one number: it is the template of the parameters")
+
+    def convert(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "params"
+        try:
+            array = np.asarray(leaf, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InputError(f"params: {name} must be a real number or array, not {leaf!r}") from None
+        if not np.all(np.isfinite(array)):
+            raise InputError(f"params: {name} must be finite, not {leaf!r}")
+        return array
+
+    return jax.tree_util.tree_map_with_path(convert, params)
+
+
+def _check_scalar(objective: Callable[[Params], jax.Array], params: Params) -> None:
+    # A throw-away function: a trace that stays cached would fix the precision of the arrays it closes over.
+    out = jax.eval_shape(lambda params: objective(params), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params))
+    if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
+        raise InputError(f"objective must return one real number for params, but it returns {out}")
+
+
+def _has_pieces(objective: Callable[[Params], jax.Array], params: Params) -> bool:
+    """Whether the program of the objective chooses between branches, so that it need not be analytic."""
+    choices = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "floor", "ceil"}
+
+    def visit(jaxpr) -> bool:
+        return any(
+            eqn.primitive.name in choices or any(visit(sub) for sub in jaxprs_in_params(eqn.params))
+            for eqn in jaxpr.eqns
+        )
+
+    return visit(jax.make_jaxpr(lambda params: objective(params))(params).jaxpr)

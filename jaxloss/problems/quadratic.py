@@ -1,0 +1,44 @@
+"""A quadratic bowl: every stability limit of every optimiser has a closed form on it."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxloss.errors import InputError
+from jaxloss.problems.problem import Problem
+
+
+def quadratic(sharpness: float = 1.0, condition: float = 10.0) -> Problem:
+    """The bowl ``(s x^2 + (s / condition) y^2) / 2`` with largest Hessian eigenvalue ``s``.
+
+    Gradient descent converges iff ``learning_rate < 2 / s``; heavy ball with momentum b iff below
+    ``(2 + 2b) / s``.
+    """
+    if sharpness <= 0 or condition < 1:
+        raise InputError(f"quadratic needs sharpness > 0 and condition >= 1, not {sharpness} and {condition}")
+
+    def objective(params):
+        return 0.5 * sharpness * (params["x"] ** 2 + params["y"] ** 2 / condition)
+
+    return Problem(
+        name="quadratic",
+        objective=objective,
+        params={"x": 1.0, "y": 1.0},
+        infimum=0.0,
+        critical_points=({"x": np.zeros(()), "y": np.zeros(())},),
+        citation="Polyak, Some methods of speeding up the convergence of iteration methods, 1964",
+    )
+
+
+def cubic_map() -> Problem:
+    """The double well ``x^4/4 - x^2/2``, on which gradient descent is a cubic map.
+
+    With learning rate eta in (0, 2] it diverges iff ``|x0| > sqrt(1 + 2 / eta)``.
+    """
+    return Problem(
+        name="cubic-map",
+        objective=lambda params: jnp.square(params["x"]) * (jnp.square(params["x"]) - 2.0) / 4.0,
+        params={"x": 1.0},
+        infimum=-0.25,
+        critical_points=tuple({"x": np.asarray(x)} for x in (-1.0, 0.0, 1.0)),
+        citation="derived: |x1| > |x0| iff |x0| > sqrt(1 + 2 / learning_rate)",
+    )

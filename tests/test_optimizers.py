@@ -1,0 +1,194 @@
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxloss.errors import InputError
+from jaxloss.optimizers import EXCLUDED, OPTIMIZERS, Optimizer, gradient_descent, resolve
+
+
+def quadratic(params):
+    return jnp.sum(params["weight"] ** 2) + 0.5 * (params["bias"] - 1.0) ** 2
+
+
+def start(dtype):
+    return {"weight": jnp.array([1.0, -2.0], dtype), "bias": jnp.array(0.5, dtype)}
+
+
+def step(factory, params, state, objective):
+    transform = factory()
+    updates, state = transform.update(jax.grad(objective)(params), state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def descend(factory, params, num_steps, objective=quadratic):
+    def body(_, carry):
+        return step(factory, *carry, objective)
+
+    return jax.lax.fori_loop(0, num_steps, body, (params, factory().init(params)))[0]
+
+
+def types(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name, leaf.weak_type), tree)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+class TestEveryOptimizer:
+    def test_batch_equals_single_runs(self, name):
+        factory, rates = OPTIMIZERS[name].factory, jnp.array([0.003, 0.01, 0.05])
+        run = jax.jit(lambda rate: descend(lambda: factory(rate), start(jnp.float32), 50))
+        batch, single = jax.vmap(run)(rates), [run(rate) for rate in rates]
+        for leaf, expected in batch.items():
+            np.testing.assert_allclose(
+                expected, np.stack([end[leaf] for end in single]), rtol=2e-5, atol=1e-6
+            )
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("traced", [False, True])
+    def test_one_step_keeps_types(self, name, dtype, traced):
+        def one_step(params, rate, hyperparameters):
+            factory = functools.partial(OPTIMIZERS[name].factory, rate, **hyperparameters)
+            state = factory().init(params)
+            return (params, state), step(factory, params, state, quadratic)
+
+        numbers = (0.01, OPTIMIZERS[name].hyperparameters)
+        with jax.enable_x64(dtype == "float64"):
+            if traced:
+                arrays = jax.tree.map(lambda number: jnp.array(number, dtype), numbers)
+                before, after = jax.eval_shape(one_step, start(dtype), *arrays)
+            else:
+                before, after = jax.eval_shape(lambda params: one_step(params, *numbers), start(dtype))
+        assert types(before) == types(after)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_reduces_a_quadratic_with_batched_hyperparameters(self, name, dtype):
+        optimizer = resolve(name)
+
+        def run(rate, hyperparameters):
+            factory = functools.partial(optimizer.factory, rate, **hyperparameters)
+            return quadratic(descend(factory, start(dtype), 500))
+
+        with jax.enable_x64(dtype == "float64"):
+            batch = {
+                key: jnp.array([value, 0.95 * value], dtype)
+                for key, value in optimizer.hyperparameters.items()
+            }
+            losses = jax.jit(jax.vmap(run))(jnp.array([0.02, 0.05], dtype), batch)
+            assert losses.dtype == dtype
+            assert (losses < 0.99 * quadratic(start(dtype))).all()
+
+    def test_plain_call(self, name):
+        params = start("float32")
+        transform = OPTIMIZERS[name].factory(0.05)
+        updates, _ = transform.update(jax.grad(quadratic)(params), transform.init(params), params)
+        assert jax.tree.map(jnp.shape, updates) == {"weight": (2,), "bias": ()}
+
+    def test_is_described(self, name):
+        optimizer = OPTIMIZERS[name]
+        assert optimizer.summary.endswith(")")
+        assert "\n" not in optimizer.summary
+        assert all(type(value) is float for value in optimizer.hyperparameters.values())
+
+
+class TestGradientDescent:
+    def test_worked_example(self):
+        params, transform = jnp.array([-3.0, 4.0]), gradient_descent(0.1)
+        for expected in ([-2.4, 3.2], [-1.92, 2.56]):
+            updates, _ = transform.update(jax.grad(lambda x: jnp.sum(x**2))(params), transform.init(params))
+            params = optax.apply_updates(params, updates)
+            np.testing.assert_allclose(params, expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_equals_optax_to_the_last_bit(self, dtype):
+        with jax.enable_x64(dtype == "float64"):
+            key_weight, key_bias, key_rate = jax.random.split(jax.random.key(0), 3)
+            params = {
+                "weight": 10 * jax.random.normal(key_weight, (64, 2), dtype),
+                "bias": 10 * jax.random.normal(key_bias, (64,), dtype),
+            }
+            rates = jax.random.uniform(key_rate, (64,), dtype, 0.001, 1.1)
+            ours, reference = (
+                jax.jit(jax.vmap(lambda rate, p, f=f: descend(lambda: f(rate), p, 1000)))(rates, params)
+                for f in (gradient_descent, optax.sgd)
+            )
+        for leaf in params:
+            np.testing.assert_array_equal(ours[leaf], reference[leaf])
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("sgd", lambda b: 2.0 + 0.0 * b),
+        ("momentum", lambda b: 2 + 2 * b),
+        ("nesterov", lambda b: (2 + 2 * b) / (1 + 2 * b)),
+        ("ema_momentum", lambda b: (2 + 2 * b) / (1 - b)),
+    ],
+)
+def test_stability_limit(name, limit):
+    """On a quadratic the parameters shrink just below the published learning rate and grow just above it."""
+    sharpness, momentum = 3.7, np.array([0.0, 0.3, 0.6, 0.9])
+
+    def run(rate, b):
+        hyperparameters = {"momentum": b} if OPTIMIZERS[name].hyperparameters else {}
+        factory = functools.partial(OPTIMIZERS[name].factory, rate, **hyperparameters)
+        return descend(factory, jnp.array(1.0), 5000, lambda x: 0.5 * sharpness * x**2)
+
+    with jax.enable_x64(True):
+        below, above = (
+            np.abs(jax.jit(jax.vmap(run))(side * limit(momentum) / sharpness, momentum))
+            for side in (0.999, 1.001)
+        )
+    assert (below < 1e-3).all()
+    assert (above > 1e3).all()
+
+
+class TestRegistry:
+    def test_every_optax_optimizer_is_registered_or_excluded(self):
+        """A new optax release is noticed: its new optimisers need a row or a reason."""
+        offered = {
+            name
+            for name, value in vars(optax).items()
+            if inspect.isfunction(value) or isinstance(value, functools.partial)
+            if not name.startswith(("_", "scale_by_"))
+            if any("learning_rate" in parameter for parameter in inspect.signature(value).parameters)
+        }
+        assert offered - OPTIMIZERS.keys() == EXCLUDED.keys()
+        assert OPTIMIZERS.keys() - offered == {"momentum", "nesterov", "ema_momentum"}
+
+    def test_hyperparameters_are_read_from_the_signature(self):
+        assert OPTIMIZERS["sgd"].hyperparameters == {}
+        assert OPTIMIZERS["adam"].hyperparameters == {"b1": 0.9, "b2": 0.999, "eps": 1e-8, "eps_root": 0.0}
+        assert "min_dim_size_to_factor" not in OPTIMIZERS["adafactor"].hyperparameters
+
+
+class TestResolve:
+    def test_registered(self):
+        assert resolve("adam") is OPTIMIZERS["adam"]
+        assert resolve(OPTIMIZERS["adam"]) is OPTIMIZERS["adam"]
+
+    def test_callable(self):
+        def factory(learning_rate, decay=0, *, nesterov=False, mask=None, **_):
+            return optax.sgd(learning_rate, momentum=decay, nesterov=nesterov)
+
+        assert resolve(factory) == Optimizer(factory, {"decay": 0.0}, "user-defined: factory")
+        assert resolve(functools.partial(optax.sgd, momentum=0.5)).hyperparameters == {"momentum": 0.5}
+
+    @pytest.mark.parametrize(
+        ("optimizer", "message"),
+        [
+            ("adm", "unknown optimizer 'adm': did you mean 'adam'"),
+            ("lbfgs", "'lbfgs' is not offered: its line search needs"),
+            (optax.adam(0.1), "not optax.adam"),
+            (0.1, "not a function of the learning rate"),
+            (max, "not a function of the learning rate"),
+            (lambda: optax.sgd(0.1), "not a function of the learning rate"),
+            (lambda learning_rate, momentum: None, "not a function of the learning rate"),
+        ],
+    )
+    def test_errors(self, optimizer, message):
+        with pytest.raises(InputError, match=message):
+            resolve(optimizer)
