@@ -129,7 +129,6 @@ def _run(label: str, problem: "Problem", spec: Any, quiet: bool, folder: Path) -
     try:
         options = vars(spec.options())
         result = sweeps.sweep(problem, spec.grid(problem), progress=not quiet, **options)
-        result = sweeps.record_paths(problem, result)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"run the same command again to go on with {label} (output: {folder})"

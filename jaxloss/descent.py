@@ -87,7 +87,13 @@ class Trajectory(NamedTuple):
 
 
 def simulate(
-    rule: Rule, limits: Limits, data: Any, key: jax.Array, params: Params, hyper: Hyperparameters, stream: jax.Array
+    rule: Rule,
+    limits: Limits,
+    data: Any,
+    key: jax.Array,
+    params: Params,
+    hyper: Hyperparameters,
+    stream: jax.Array,
 ) -> Trajectory:
     """Runs one trajectory until it settles, diverges or has spent its budget.
 
@@ -111,19 +117,78 @@ def simulate(
       >>> round(float(end["x"]), 5), round(float(end["y"]), 5)
       (-1.92, 2.56)
     """
-    key = _stream_key(rule, key, stream)
-    state = State(
-        params,
-        _transform(rule, hyper).init(params),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), bool),
-        jnp.zeros((), bool),
-    )
-    middle = _run(rule, limits, data, key, state, hyper, limits.num_steps // 2)
-    end = _run(rule, limits, data, key, middle, hyper, limits.num_steps)
+    state = begin(rule, params, hyper)
+    middle = advance(rule, limits, data, key, state, hyper, stream, limits.num_steps // 2)
+    end = advance(rule, limits, data, key, middle, hyper, stream, limits.num_steps)
     loss, gradient = jax.value_and_grad(rule.objective)(end.params, data)
     midpoint_loss = rule.objective(middle.params, data)
     return Trajectory(end, middle.params, loss, midpoint_loss, _norm(gradient))
+
+
+def begin(rule: Rule, params: Params, hyper: Hyperparameters) -> State:
+    """The state before the first update.
+
+    Args:
+      rule: what is iterated.
+      params: the initial point.
+      hyper: hyperparameters by name, scalars.
+
+    Returns:
+      The state at step 0.
+    """
+    no = jnp.zeros((), bool)
+    return State(params, _transform(rule, hyper).init(params), jnp.zeros((), jnp.int32), no, no)
+
+
+def advance(
+    rule: Rule,
+    limits: Limits,
+    data: Any,
+    key: jax.Array,
+    state: State,
+    hyper: Hyperparameters,
+    stream: jax.Array,
+    stop: jax.Array,
+) -> State:
+    """Updates until the trajectory settles, diverges or has made ``stop`` steps in all.
+
+    Args:
+      rule: what is iterated.
+      limits: when to stop.
+      data: the samples that the objective takes.
+      key: draws minibatches and noise.
+      state: where to go on.
+      hyper: hyperparameters by name, scalars.
+      stream: the number of this trajectory.
+      stop: a number of steps, counted from the first.
+
+    Returns:
+      The state then.
+    """
+    key = _stream_key(rule, key, stream)
+
+    def going(state: State):
+        return (state.step < stop) & ~state.settled & ~state.diverged
+
+    def body(state: State):
+        gradient, params, optimizer_state = _update(
+            rule, limits, data, key, state.params, state.optimizer_state, state.step, hyper
+        )
+        calm = _largest(jax.tree.map(jnp.subtract, params, state.params)) <= SETTLED_MOTION * (
+            1 + _largest(state.params)
+        )
+        settled = (_norm(gradient) <= limits.gradient_tolerance) & calm
+        # A settled trajectory stays where its gradient was measured.
+        params, optimizer_state = jax.tree.map(
+            lambda new, old: jnp.where(settled, old, new),
+            (params, optimizer_state),
+            (state.params, state.optimizer_state),
+        )
+        # Written so that a NaN counts as diverged.
+        diverged = ~(_largest(params) <= limits.divergence_bound)
+        return State(params, optimizer_state, state.step + jnp.where(settled, 0, 1), settled, diverged)
+
+    return lax.while_loop(going, body, state)
 
 
 def record(
@@ -210,31 +275,6 @@ def lyapunov_growth(
     tangent = [t / size for t in tangent]
     growth = lax.scan(body, (leaves, tangent), length=(num_blocks + 1) * block)[1]
     return growth[block:].reshape(num_blocks, block).mean(axis=1)
-
-
-def _run(rule, limits, data, key, state: State, hyper: Hyperparameters, stop) -> State:
-    def going(state: State):
-        return (state.step < stop) & ~state.settled & ~state.diverged
-
-    def body(state: State):
-        gradient, params, optimizer_state = _update(
-            rule, limits, data, key, state.params, state.optimizer_state, state.step, hyper
-        )
-        calm = _largest(jax.tree.map(jnp.subtract, params, state.params)) <= SETTLED_MOTION * (
-            1 + _largest(state.params)
-        )
-        settled = (_norm(gradient) <= limits.gradient_tolerance) & calm
-        # A settled trajectory stays where its gradient was measured.
-        params, optimizer_state = jax.tree.map(
-            lambda new, old: jnp.where(settled, old, new),
-            (params, optimizer_state),
-            (state.params, state.optimizer_state),
-        )
-        # Written so that a NaN counts as diverged.
-        diverged = ~(_largest(params) <= limits.divergence_bound)
-        return State(params, optimizer_state, state.step + jnp.where(settled, 0, 1), settled, diverged)
-
-    return lax.while_loop(going, body, state)
 
 
 def _update(rule: Rule, limits: Limits, data, key, params, optimizer_state, step, hyper: Hyperparameters):

@@ -35,7 +35,9 @@ class Findings(NamedTuple):
     infimum_source: str
 
 
-def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int) -> Findings:
+def gather(
+    problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int
+) -> Findings:
     """Examines every end point in float64.
 
     Args:
@@ -85,7 +87,7 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
             at_infimum=bounded & (ends.loss <= highest),
             to_infinity=(limit <= highest) & outwards,
             stalled=bounded
-            & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, infimum),
+            & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, limit, infimum),
         )
     return Findings(evidence, table, table.loss <= highest, infimum, source)
 

@@ -232,11 +232,11 @@ class BoundGrid:
         directions = {f"direction[{i}]": i for i in range(num_directions)}
         for name in grid.axes:
             if name.startswith("direction[") and name not in directions and name not in parameters:
-                raise InputError(f"axis {name!r} needs a direction: Grid(..., directions=[...]) has {num_directions}")
-            if name not in {*parameters, *hyperparameters, *directions, START}:
-                raise unknown(
-                    "axis", name, [*list(parameters)[:20], *hyperparameters, *directions, START]
+                raise InputError(
+                    f"axis {name!r} needs a direction: Grid(..., directions=[...]) has {num_directions}"
                 )
+            if name not in {*parameters, *hyperparameters, *directions, START}:
+                raise unknown("axis", name, [*list(parameters)[:20], *hyperparameters, *directions, START])
         for name, values in grid.coordinates.items():
             if name == LEARNING_RATE and values.min() <= 0:
                 raise InputError(f"learning_rate must be > 0, not {values.min():g}")
@@ -278,7 +278,9 @@ class BoundGrid:
         if self._starts is not None:
             low, high = self._starts.min(axis=0), self._starts.max(axis=0)
         for name, i in self._direction_axes.items():
-            ends = np.outer([self.grid.axes[name].values.min(), self.grid.axes[name].values.max()], self._directions[i])
+            ends = np.outer(
+                [self.grid.axes[name].values.min(), self.grid.axes[name].values.max()], self._directions[i]
+            )
             low, high = low + ends.min(axis=0), high + ends.max(axis=0)
         low, high = low.copy(), high.copy()
         for name, i in self._parameter_axes.items():
@@ -287,21 +289,25 @@ class BoundGrid:
         return np.stack([low - missing, high + missing], axis=1)
 
     def trajectories(self, first: int, last: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Trajectories ``first`` to ``last`` of the order of work.
+        """Trajectories ``first`` to ``last`` of the order of work; see `trajectories_at`."""
+        return self.trajectories_at(np.arange(first, last))
+
+    def trajectories_at(self, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The trajectories with the given numbers in the order of work.
 
         Returns:
-          Initial points ``[last - first, parameter]`` and each hyperparameter ``[last - first]``, float64.
+          Initial points ``[trajectory, parameter]`` and each hyperparameter ``[trajectory]``, float64.
         """
-        shape = [self.grid.shape[i] for i in self._order]
-        indices = np.unravel_index(np.arange(first, last), shape)
+        num = len(numbers)
+        indices = np.unravel_index(numbers, [self.grid.shape[i] for i in self._order])
         values = list(self.grid.coordinates.values())
         names = list(self.grid.axes)
         columns = {names[i]: values[i][index] for i, index in zip(self._order, indices, strict=True)}
         hyperparameters = {
-            name: columns.get(name, np.full(last - first, default, np.float64))
+            name: columns.get(name, np.full(num, default, np.float64))
             for name, default in self.hyperparameters.items()
         }
-        return self.initial_points(columns, last - first), hyperparameters
+        return self.initial_points(columns, num), hyperparameters
 
     def to_grid_order(self, flat: np.ndarray) -> np.ndarray:
         """An array over the order of work, ``[trajectory, ...]``, reshaped to the axes in grid order."""
@@ -320,7 +326,9 @@ def _ravel_like(problem: Problem, params: Any, what: str) -> np.ndarray:
     return vector
 
 
-def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False) -> list:
+def random_directions(
+    problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False
+) -> list:
     """Random directions in parameter space, each a pytree like the parameters.
 
     Args:

@@ -61,31 +61,38 @@ class Labels(NamedTuple):
     attractor: np.ndarray
 
 
-def stalled(loss, midpoint_loss, gradient_norm, size, infimum) -> np.ndarray:
+def stalled(loss, midpoint_loss, gradient_norm, size, limit, infimum) -> np.ndarray:
     r"""Whether a trajectory that has not settled lies on a plateau all the same.
 
     .. math:: L_{T/2} - L_T \le \epsilon (L_T - L_\inf)
-              \quad\text{and}\quad |\nabla L| (1 + |\theta|) \le \epsilon (L_T - L_\inf)
+              \quad\text{and}\quad
+              \bigl(|\nabla L| (1 + |\theta|) \le \epsilon (L_T - L_\inf)
+              \;\text{or}\; L_T - L_\infty \le \epsilon (L_T - L_\inf)\bigr)
 
-    The second condition does not know the learning rate: a tiny one stops nothing on a slope.
+    It gained next to nothing over the last half of its budget, and there is next to nothing to gain: to first order
+    by moving as far as it is from zero, or by following a descending ray to its limit :math:`L_\infty` at infinity.
+    Neither of these knows the learning rate: a tiny one stops nothing on a slope.
 
     Args:
       loss: at the end, shape ``[trajectory]``.
       midpoint_loss: after half of the budget.
       gradient_norm: at the end.
       size: norm of the parameters at the end.
+      limit: of the loss along a descending ray, infinite where there is none.
       infimum: of the objective, a scalar.
 
     Returns:
       Booleans ``[trajectory]``.
 
     Examples:
-      >>> stalled(np.array([0.5, 0.5]), np.array([0.5, 0.9]), np.array([1e-4, 1e-4]), np.array([9.0, 9.0]), 0.0)
+      >>> slope, none = np.array([1e-4, 1e-4]), np.array([np.inf, np.inf])
+      >>> stalled(np.array([0.5, 0.5]), np.array([0.5, 0.9]), slope, np.array([9.0, 9.0]), none, 0.0)
       array([ True, False])
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = STALLED_SHARE * (loss - infimum)
-        return (midpoint_loss - loss <= gap) & (gradient_norm * (1 + size) <= gap)
+        little = STALLED_SHARE * (loss - infimum)
+        slow = midpoint_loss - loss <= little
+        return slow & ((gradient_norm * (1 + size) <= little) | (loss - limit <= little) & np.isfinite(limit))
 
 
 def classify(evidence: Evidence, kinds: np.ndarray, solves: np.ndarray) -> Labels:
@@ -126,7 +133,11 @@ def classify(evidence: Evidence, kinds: np.ndarray, solves: np.ndarray) -> Label
         ("global_minimum", evidence.settled & evidence.at_infimum),
         ("plateau", evidence.settled | evidence.stalled),
     )
-    outcome = np.select([rule for _, rule in rules], [OUTCOMES[name] for name, _ in rules], OUTCOMES["unfinished"])
-    ends_there = np.isin(outcome, [OUTCOMES[name] for name in ("global_minimum", "spurious_minimum", "saddle")])
+    outcome = np.select(
+        [rule for _, rule in rules], [OUTCOMES[name] for name, _ in rules], OUTCOMES["unfinished"]
+    )
+    ends_there = np.isin(
+        outcome, [OUTCOMES[name] for name in ("global_minimum", "spurious_minimum", "saddle")]
+    )
     attractor = np.where(ends_there, evidence.captured, -1)
     return Labels(outcome.astype(np.int8), attractor.astype(np.int32))

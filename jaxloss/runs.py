@@ -19,6 +19,8 @@ from jaxloss.optimizers import Optimizer, resolve
 from jaxloss.problems import Problem
 
 PRECISIONS = ("float32", "float64")
+# How many positions of a recorded trajectory are kept.
+NUM_PATH_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class RunOptions:
       gradient_noise: standard deviation of Gaussian noise on each component of the gradient.
       shared_draws: the same minibatches and noise for every trajectory.
       tile_size: trajectories of one compiled call.
+      num_paths: how many trajectories of contrasting starts are kept step by step.
 
     Raises:
       InputError: an option out of its range; the sentence names it.
@@ -57,6 +60,7 @@ class RunOptions:
     gradient_noise: float = 0.0
     shared_draws: bool = True
     tile_size: int | None = None
+    num_paths: int = 0
 
     def __post_init__(self):
         resolve(self.optimizer)
@@ -64,6 +68,7 @@ class RunOptions:
         if self.num_steps > 2**31 - 1 - orbits.WINDOW:
             raise InputError(f"num_steps must be below 2^31, not {self.num_steps}")
         _check_whole("seed", self.seed, 0)
+        _check_whole("num_paths", self.num_paths, 0)
         for name in ("batch_size", "tile_size"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
@@ -218,6 +223,45 @@ def _growth(rule, limits, data, state, hyper) -> jax.Array:
         block=orbits.BLOCK,
     )
 
+
+class Paths(NamedTuple):
+    """Positions of a few trajectories, step by step.
+
+    Attributes:
+      step: when, int64 ``[path_step]``.
+      position: ``[path_step, trajectory, parameter]``.
+    """
+
+    step: np.ndarray
+    position: np.ndarray
+
+
+def run_paths(problem: Problem, bound: BoundGrid, options: RunOptions, which: np.ndarray) -> Paths:
+    """Runs chosen trajectories once more, and keeps their positions.
+
+    Args:
+      problem: the objective.
+      bound: the grid, its axes resolved.
+      options: the run.
+      which: numbers of the trajectories in the order of work.
+
+    Returns:
+      Positions at up to `NUM_PATH_STEPS` steps, evenly spaced in the logarithm.
+    """
+    dtype = np.dtype(options.precision)
+    steps = np.unique(np.geomspace(1, options.num_steps, NUM_PATH_STEPS).round().astype(np.int32))
+    with jax.enable_x64(options.precision == "float64"):
+        rule, limits, data = rule_of(problem, options), limits_of(options), data_of(problem, options)
+        key = jax.random.key(options.seed)
+        points, hyper = bound.trajectories_at(which)
+        hyper = {name: value.astype(dtype) for name, value in hyper.items()}
+        state = batched(descent.begin, (rule,), (0, 0))(problem.unravel(points.astype(dtype)), hyper)
+        advance = batched(descent.advance, (rule,), (None, None, None, 0, 0, 0, None))
+        positions = [points.astype(dtype)]
+        for stop in steps:
+            state = advance(limits, data, key, state, hyper, which.astype(np.uint32), stop)
+            positions.append(problem.ravel(jax.tree.map(np.asarray, state.params)))
+    return Paths(np.concatenate([[0], steps]), np.stack(positions))
 
 
 def rule_of(problem: Problem, options: RunOptions) -> Rule:

@@ -35,6 +35,9 @@ from jaxloss.sweeps import RunOptions, validate
 COMPARISON = Path(__file__).parent / "specs" / "loss-comparison.toml"
 """The packaged spec: the loss comparison."""
 
+MAX_NUM = 10**8
+"""The most values of one axis; the memory of the whole grid is checked besides."""
+
 KeyPath = tuple[str | int, ...]
 """Where a value stands in the document, such as ``("objective", 0, "loss")``."""
 
@@ -58,6 +61,12 @@ def _is_file_name(name: str) -> str:
     if not re.fullmatch(r"[\w][\w. +-]*", name):
         raise ValueError(f"must be letters, digits, '-', '_' or '.', not {_shown(name)}")
     return name
+
+
+def _fits_in_64_bits(value: int) -> int:
+    if value >= 2**63:
+        raise ValueError("must be below 2^63")
+    return value
 
 
 Numbers = Annotated[list, AfterValidator(_only_numbers)]
@@ -166,7 +175,7 @@ class Run(_Table):
     gradient_tolerance: float | None = None
     divergence_bound: float | None = None
     precision: Literal["float32", "float64"] | None = None
-    seed: int | None = None
+    seed: Annotated[int, AfterValidator(_fits_in_64_bits)] | None = None
     learning_rate: float | None = None
     hyperparameters: dict[str, float] | None = None
     batch_size: int | None = None
@@ -174,6 +183,7 @@ class Run(_Table):
     gradient_noise: float | None = None
     shared_draws: bool | None = None
     tile_size: int | None = None
+    num_paths: int | None = None
 
 
 class Document(_Table):
@@ -219,19 +229,17 @@ class Source:
         return next((self.lines[path[:k]] for k in range(len(path), 0, -1) if path[:k] in self.lines), 0)
 
     def locate(self, message: str, tables: Iterable[KeyPath]) -> str:
-        """An error with its place: the first key of these tables that it mentions."""
+        """An error with its place: the first key of these tables that it mentions, else the first value."""
         found = []
         for table in tables:
             node: Any = functools.reduce(_child, table, self.document)
-            for key in node if isinstance(node, Mapping) else ():
-                if mention := re.search(rf"(?<!\w){re.escape(str(key))}(?!\w)", message):
-                    found.append((mention.start(), table, key))
-            if not found and (mention := re.search(rf"\b{table[0]}\b", message)):
-                found.append((mention.start(), table, None))
-        if not found:
-            return f"{self.name}: {message}"
-        _, table, key = min(found, key=lambda item: item[0])
-        return f"{self.place((*table, key) if key else table)}: {_shown_path(table)}: {message}"
+            for key, value in node.items() if isinstance(node, Mapping) else ():
+                for rank, word in enumerate((key, value)):
+                    if isinstance(word, str) and (place := _mention(word, message)) is not None:
+                        found.append((rank, place, table, (*table, key)))
+            found.append((2, 0 if _mention(str(table[0]), message) is not None else 1, table, table))
+        *_, table, path = min(found, key=lambda item: item[:2])
+        return f"{self.place(path)}: {_shown_path(table)}: {message}"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -274,8 +282,8 @@ class Spec:
         if not self.objectives:
             with self._placed(("data",)):
                 if self.data.problem is None:
-                    raise InputError("data needs at least one [[objective]] with activation and loss")
-                return [(self.data.problem, load_problem(self.data.problem, **self.data.options))]
+                    raise InputError("the samples need at least one [[objective]] with activation and loss")
+                return [(self.data.problem, _load(self.data.problem, self.data.options))]
         for i, objective in enumerate(self.objectives):
             table: KeyPath = ("objective", i)
             with self._placed(table, ("data",)):
@@ -290,7 +298,7 @@ class Spec:
         if name is None:
             for key in ("activation", "loss"):
                 if getattr(objective, key) is None:
-                    raise InputError(f"objective needs the key {key!r}")
+                    raise InputError(f"this objective needs the key {key!r}")
             activation, loss = str(objective.activation), str(objective.loss)
             inputs, targets = self._samples
             problem = neuron_problem(activation, loss, inputs, targets, bias=self.data.bias)
@@ -298,7 +306,9 @@ class Spec:
         chosen = objective.model_dump(exclude_none=True)
         if twice := chosen.keys() & self.data.options.keys():
             raise InputError(f"{min(twice)} is also in the options of [data]")
-        problem = load_problem(name, **self.data.options, **chosen)
+        if name in PROBLEMS and (fixed := chosen.keys() - set(problem_options(name))):
+            raise InputError(f"{min(fixed)} is fixed by {name}")
+        problem = _load(name, {**self.data.options, **chosen})
         signature = inspect.signature(PROBLEMS[name]).parameters
         defaults = {key: signature[key].default for key in problem_options(name)}
         settings = {"activation": name} | defaults | self.data.options | chosen
@@ -325,6 +335,8 @@ class Spec:
         axes = {}
         for name, axis in self.axes.items():
             with self._placed(("grid",) if name == START else ("grid", name)):
+                if axis.num is not None and axis.num > MAX_NUM:
+                    raise InputError(f"num must be at most {MAX_NUM:,}, not {axis.num:,}")
                 axes[name] = axis.build()
         num = sum(name.startswith("direction[") for name in axes)
         if not num or self.directions is None:
@@ -361,7 +373,7 @@ class Spec:
         options = self.options()
         for _, problem in self.problems():
             grid = self.grid(problem)
-            with self._placed(("grid",), ("run",)):
+            with self._placed(("grid",), ("run",), ("run", "hyperparameters")):
                 validate(problem, grid, options)
 
     def to_json(self) -> dict[str, Any]:
@@ -390,6 +402,15 @@ class Spec:
             yield
         except InputError as error:
             raise InputError(self.source.locate(str(error), tables)) from None
+
+
+def _load(name: str, options: Mapping[str, Any]) -> Problem:
+    try:
+        return load_problem(name, **options)
+    except (TypeError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"options do not fit problem {name!r}: {error}") from None
 
 
 def load_spec(path: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Spec:
@@ -549,10 +570,6 @@ def _first_error(error: ValidationError, source: Source) -> InputError:
 
 def _sentence(detail: Any) -> str:
     path, kind, value = detail["loc"], detail["type"], detail["input"]
-    if kind == "model_type" and path[0] == "grid" and len(path) == 2 and not isinstance(value, dict):
-        close = difflib.get_close_matches(str(path[1]), ["start", "directions"], 1)
-        hint = f": did you mean {close[0]!r}?" if close and close[0] != path[1] else ""
-        return f"{_shown_path(path)} must be a table, not {_shown(value)}{hint}"
     if kind == "extra_forbidden":
         return _no_key(path)
     if kind == "missing":
@@ -560,10 +577,14 @@ def _sentence(detail: Any) -> str:
         return (
             f"{where} needs the key {path[-1]!r}" if len(path) > 1 else f"{where} needs a table [{path[0]}]"
         )
+    # An axis may be meant to be one of the other keys of [grid].
+    keys = list(GridTable.model_fields) if path[0] == "grid" and len(path) == 2 else []
+    close = [] if path[-1] in keys else difflib.get_close_matches(str(path[-1]), keys, 1, cutoff=0.7)
+    hint = f": did you mean {close[0]!r}?" if close else ""
     if kind == "value_error":
-        return f"{_shown_path(path)} {detail['ctx']['error']}"
+        return f"{_shown_path(path)} {detail['ctx']['error']}{hint}"
     wanted = detail["ctx"]["expected"] if kind == "literal_error" else _TYPES.get(kind, detail["msg"])
-    return f"{_shown_path(path)} must be {wanted}, not {_shown(value)}"
+    return f"{_shown_path(path)} must be {wanted}, not {_shown(value)}{hint}"
 
 
 def _no_key(path: KeyPath) -> str:
@@ -598,6 +619,11 @@ def _shown_path(path: KeyPath) -> str:
 def _shown(value: Any) -> str:
     text = json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _mention(word: str, message: str) -> int | None:
+    found = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message)
+    return found.start() if found else None
 
 
 def _child(node: Any, key: str | int) -> Any:

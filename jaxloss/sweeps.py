@@ -13,18 +13,18 @@ import optax
 import psutil
 import xarray as xr
 
-from jaxloss import descent, outcomes
+from jaxloss import outcomes
 from jaxloss.critical_points.polish import map_points
-from jaxloss.engine import batched, check_once
+from jaxloss.engine import check_once
 from jaxloss.errors import InputError, unknown
 from jaxloss.evidence import Findings, gather
 from jaxloss.grids import LEARNING_RATE, BoundGrid, Grid
 from jaxloss.optimizers import Optimizer, resolve
 from jaxloss.problems import Problem
 from jaxloss.problems.problem import Structure
-from jaxloss.runs import Ends, RunOptions, data_of, limits_of, rule_of, run_grid
+from jaxloss.runs import Ends, RunOptions, run_grid, run_paths
 
-__all__ = ["RunOptions", "memory_estimate", "record_paths", "sweep", "validate"]
+__all__ = ["RunOptions", "memory_estimate", "sweep", "validate"]
 
 
 def sweep(
@@ -44,6 +44,7 @@ def sweep(
     gradient_noise: float = 0.0,
     shared_draws: bool = True,
     tile_size: int | None = None,
+    num_paths: int = 0,
     progress: bool = False,
 ) -> xr.Dataset:
     """Runs every trajectory of a grid and says what each end point is.
@@ -64,6 +65,7 @@ def sweep(
       gradient_noise: standard deviation of Gaussian noise on each component of the gradient.
       shared_draws: the same minibatches and noise for every trajectory.
       tile_size: trajectories of one compiled call; the result does not depend on it.
+      num_paths: how many trajectories of contrasting starts are kept step by step, as ``path``.
       progress: show a progress bar.
 
     Returns:
@@ -98,6 +100,7 @@ def sweep(
         gradient_noise=gradient_noise,
         shared_draws=shared_draws,
         tile_size=tile_size,
+        num_paths=num_paths,
     )
     bound = validate(problem, grid, options)
     check_once(jax.devices()[0])
@@ -171,23 +174,52 @@ def memory_estimate(problem: Problem, grid: Grid, options: RunOptions) -> int:
     return grid.size * each + 2**28
 
 
-def record_paths(problem: Problem, result: xr.Dataset, *, num: int = 6, num_points: int = 400) -> xr.Dataset:
-    """Adds to a result the recorded trajectories of a few contrasting starts.
+def _contrasting(bound: BoundGrid, labels: outcomes.Labels, num: int) -> np.ndarray:
+    """Numbers of the trajectories whose paths are kept, all at the learning rate with the most varied fates.
 
-    The starts are the medoids of the most frequent outcomes and attractors at one learning rate, the one with
-    the most different outcomes.
-
-    Args:
-      problem: the one that was swept.
-      result: of `sweep`.
-      num: how many trajectories.
-      num_points: how many positions of each are kept, evenly spaced in the logarithm of the step.
-
-    Returns:
-      The result with ``path`` (by ``trajectory``, ``path_step`` and ``parameter``), ``path_loss``,
-      ``path_outcome``, ``path_attractor`` and ``path_learning_rate``.
+    Of each frequent fate (outcome and attractor) it takes the start nearest to the mean of those that share it;
+    if there are fewer fates than paths, further starts spread over the grid.
     """
-    raise NotImplementedError
+    numbers = np.arange(bound.grid.size)
+    points, hyper = bound.trajectories_at(numbers)
+    fates = labels.outcome.astype(np.int64) * 2**32 + labels.attractor
+    rates, rate_of = np.unique(hyper[LEARNING_RATE], return_inverse=True)
+    variety = [len(np.unique(fates[rate_of == i])) for i in range(len(rates))]
+    solved = [np.isin(labels.outcome[rate_of == i], list(outcomes.SOLVED)).mean() for i in range(len(rates))]
+    here = numbers[rate_of == np.lexsort((solved, variety))[-1]]
+    values, counts = np.unique(fates[here], return_counts=True)
+    chosen = []
+    for value in values[np.argsort(-counts, kind="stable")][:num]:
+        alike = here[fates[here] == value]
+        apart = np.linalg.norm(points[alike] - points[alike].mean(axis=0), axis=1)
+        chosen.append(alike[np.argmin(apart)])
+    # Low-discrepancy picks: a plain stride would walk along one axis.
+    others = here[(np.arange(1, 4 * num) * 0.618034 % 1 * len(here)).astype(int)]
+    return np.array(list(dict.fromkeys([*chosen, *others]))[:num])
+
+
+def _path_variables(
+    problem: Problem, bound: BoundGrid, options: RunOptions, labels: outcomes.Labels
+) -> dict[str, Any]:
+    which = _contrasting(bound, labels, options.num_paths)
+    paths = run_paths(problem, bound, options, which)
+    shape = paths.position.shape
+    flat = paths.position.reshape(-1, shape[-1]).astype(np.float64)
+    finite = np.isfinite(flat).all(axis=1)
+    loss, gradient = map_points(
+        _loss_and_gradient, problem, np.where(finite[:, None], flat, 0.0), tile_size=1024
+    )
+    norm = np.linalg.norm(gradient, axis=1)
+    dims = ("path_step", "trajectory")
+    return {
+        "path_step": ("path_step", paths.step),
+        "path": ((*dims, "parameter"), paths.position),
+        "path_loss": (dims, np.where(finite, loss, np.inf).reshape(shape[:2])),
+        "path_gradient_norm": (dims, np.where(finite, norm, np.inf).reshape(shape[:2])),
+        "path_outcome": ("trajectory", labels.outcome[which]),
+        "path_attractor": ("trajectory", labels.attractor[which]),
+        "path_learning_rate": ("trajectory", bound.trajectories_at(which)[1][LEARNING_RATE]),
+    }
 
 
 def _to_dataset(
@@ -204,7 +236,9 @@ def _to_dataset(
         "num_steps": ends.num_steps,
         "period": ends.period,
     }
-    variables: dict[str, Any] = {name: (axes, bound.to_grid_order(column)) for name, column in columns.items()}
+    variables: dict[str, Any] = {
+        name: (axes, bound.to_grid_order(column)) for name, column in columns.items()
+    }
     variables["end_point"] = ((*axes, "parameter"), bound.to_grid_order(ends.point))
     loss, gradient = _initial_surface(problem, bound)
     variables["initial_loss"] = (initial, loss)
@@ -216,6 +250,8 @@ def _to_dataset(
         "eigenvalues": (("critical_point", "eigenvalue"), table.eigenvalues),
         "certified": ("critical_point", table.certified),
     }
+    if options.num_paths:
+        variables |= _path_variables(problem, bound, options, labels)
     attrs = {
         "name": problem.name,
         "citation": problem.citation,
@@ -239,9 +275,12 @@ def _initial_surface(problem: Problem, bound: BoundGrid) -> tuple[np.ndarray, np
     num = math.prod(shape)
     indices = np.unravel_index(np.arange(num), shape) if shape else ()
     columns = {
-        name: bound.grid.coordinates[name][index] for name, index in zip(bound.initial_axes, indices, strict=True)
+        name: bound.grid.coordinates[name][index]
+        for name, index in zip(bound.initial_axes, indices, strict=True)
     }
-    loss, gradient = map_points(_loss_and_gradient, problem, bound.initial_points(columns, num), tile_size=16_384)
+    loss, gradient = map_points(
+        _loss_and_gradient, problem, bound.initial_points(columns, num), tile_size=16_384
+    )
     with np.errstate(over="ignore"):
         loss, gradient = loss.astype(np.float32), gradient.astype(np.float32)
     return loss.reshape(shape), gradient.reshape(*shape, -1)

@@ -12,8 +12,6 @@ from jaxloss.problems.problem import Structure
 DISTANCES = np.geomspace(1e-3, 1e6, 37)
 
 
-
-
 def descending_limit(problem: Problem, points: np.ndarray, midpoints: np.ndarray) -> np.ndarray:
     """The limit of the loss along a descending ray to infinity.
 

@@ -6,7 +6,6 @@ from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
 from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, Spectrum, joined, polish, spectrum
 from jaxloss.critical_points.search import multi_starts
 from jaxloss.critical_points.table import (
-    CAPTURE_RADIUS,
     LARGEST_CAPTURE_RADIUS,
     CriticalPoints,
     build_table,
@@ -87,5 +86,5 @@ def _near_strict_point(found: Spectrum, points: np.ndarray) -> np.ndarray:
     """Whether Newton's step leads from a point to a non-degenerate critical point close by."""
     size = np.abs(found.eigenvalues)
     regular = size.min(axis=1, initial=np.inf) > ZERO_EIGENVALUE * size.max(axis=1, initial=0)
-    reach = max(CAPTURE_RADIUS, LARGEST_CAPTURE_RADIUS) * (1 + np.linalg.norm(points, axis=1))
+    reach = LARGEST_CAPTURE_RADIUS * (1 + np.linalg.norm(points, axis=1))
     return regular & (found.newton_step <= reach)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix
 
 from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
 from jaxloss.engine import batched, map_in_tiles
@@ -68,7 +67,7 @@ def spectrum(problem: Problem, points: np.ndarray) -> Spectrum:
     Returns:
       The spectra.
     """
-    return Spectrum(*map_points(_spectrum_at, problem, points, tile_size=16_384))
+    return Spectrum(*map_points(_spectrum_at, problem, points, tile_size=1024))
 
 
 def polish(problem: Problem, points: np.ndarray) -> Polished:
@@ -84,7 +83,7 @@ def polish(problem: Problem, points: np.ndarray) -> Polished:
     Returns:
       The end of each search, and whether it is a critical point.
     """
-    location = map_points(_polish_one, problem, points, tile_size=1024)
+    location = map_points(_polish_one, problem, points, tile_size=256)
     found = spectrum(problem, location)
     size = 1 + np.linalg.norm(location, axis=1)
     curved = np.abs(found.eigenvalues).max(axis=1) > 0
@@ -129,11 +128,15 @@ def _spectrum_at(objective, structure: Structure, data, point: jax.Array):
     flattest = vectors[:, jnp.argmin(size)]
     far = 1e3 * (1 + jnp.linalg.norm(point)) * flattest
     level = 1e-9 * (1 + jnp.abs(loss))
-    one_sided = (jnp.abs(loss_at(point + far) - loss) <= level) ^ (jnp.abs(loss_at(point - far) - loss) <= level)
+    one_sided = (jnp.abs(loss_at(point + far) - loss) <= level) ^ (
+        jnp.abs(loss_at(point - far) - loss) <= level
+    )
     return loss, jnp.linalg.norm(gradient), eigenvalues, jnp.linalg.norm(step), one_sided
 
 
 def _polish_one(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
+    import optimistix  # a slow import, which only polishing needs
+
     gradient = jax.grad(lambda point: objective(structure.unravel(point), data))
     solution = optimistix.least_squares(
         lambda point, _: gradient(point),
@@ -146,7 +149,9 @@ def _polish_one(objective, structure: Structure, data, point: jax.Array) -> jax.
     def newton(_, point):
         eigenvalues, vectors = jnp.linalg.eigh(jax.jacfwd(gradient)(point))
         size = jnp.abs(eigenvalues)
-        inverse = jnp.where(size > ZERO_EIGENVALUE * jnp.max(size), 1 / jnp.where(size > 0, eigenvalues, 1.0), 0.0)
+        inverse = jnp.where(
+            size > ZERO_EIGENVALUE * jnp.max(size), 1 / jnp.where(size > 0, eigenvalues, 1.0), 0.0
+        )
         stepped = point - vectors @ (inverse * (vectors.T @ gradient(point)))
         better = jnp.linalg.norm(gradient(stepped)) < jnp.linalg.norm(gradient(point))
         return jnp.where(better, stepped, point)

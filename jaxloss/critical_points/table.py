@@ -17,8 +17,9 @@ from jaxloss.problems import Problem
 SAME_POINT = 1e-6
 # Within this distance, relative to 1 + size, an end point has reached a critical point.
 CAPTURE_RADIUS = 1e-4
-# Where the Hessian is nearly singular, a gradient within tolerance leaves more room; but not more than this.
-LARGEST_CAPTURE_RADIUS = 0.1
+# Where the Hessian is nearly singular, a gradient within tolerance leaves more room; but not more than this:
+# on a saturating slope Newton's step has length 1 or so, and leads nowhere.
+LARGEST_CAPTURE_RADIUS = 0.02
 
 
 class CriticalPoints(NamedTuple):
@@ -104,7 +105,7 @@ def capture(table: CriticalPoints, points: np.ndarray, gradient_tolerance: float
 
     The radius about a critical point c with smallest absolute eigenvalue :math:`\lambda` is
     :math:`\max(10^{-4}(1 + |c|), 10 \epsilon / \lambda)` for gradient tolerance :math:`\epsilon`, at most
-    :math:`0.1 (1 + |c|)`.
+    :math:`0.02 (1 + |c|)`.
 
     Args:
       table: the critical points.

@@ -55,6 +55,8 @@ def map_in_tiles(
 ) -> Arrays:
     """Applies a batched function to rows of arrays, tile by tile, and joins the results on the host.
 
+    Every call has ``tile_size`` rows, whatever is left over: one shape, one compilation.
+
     Args:
       function: takes one pytree of arrays with ``tile_size`` rows and returns another.
       arrays: a pytree of host arrays with any number of rows, at least one.
@@ -64,13 +66,8 @@ def map_in_tiles(
       NumPy arrays with as many rows as ``arrays``.
     """
     num = len(jax.tree.leaves(arrays)[0])
-    tile_size = min(tile_size, _next_power_of_two(num))
     parts = []
     for first, last in tiles(num, tile_size):
         tile = padded(jax.tree.map(lambda array, a=first, b=last: array[a:b], arrays), tile_size)
         parts.append(jax.tree.map(lambda out, n=last - first: np.asarray(out)[:n], function(tile)))
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
-
-
-def _next_power_of_two(num: int) -> int:
-    return 1 << max(num - 1, 0).bit_length()

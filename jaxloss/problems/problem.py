@@ -48,7 +48,9 @@ class Problem:
       InputError: the objective does not return one real number for ``params``.
 
     Examples:
-      >>> bowl = Problem(name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0})
+      >>> bowl = Problem(
+      ...     name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0}
+      ... )
       >>> bowl.parameter_names
       ('b', 'w')
       >>> float(bowl.objective({"w": 3.0, "b": 4.0}))
@@ -195,7 +197,9 @@ def _as_float_arrays(params: Params) -> Params:
 
 def _check_scalar(objective: Callable[[Params], jax.Array], params: Params) -> None:
     # A throw-away function: a trace that stays cached would fix the precision of the arrays it closes over.
-    out = jax.eval_shape(lambda params: objective(params), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params))
+    out = jax.eval_shape(
+        lambda params: objective(params), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    )
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise InputError(f"objective must return one real number for params, but it returns {out}")
 

@@ -1,0 +1,524 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jaxloss import cli
+
+SPEC = """\
+name = "tiny"
+
+[data]
+inputs = [[-0.5], [1.0]]
+targets = [0.0, 1.0]
+bias = true
+
+[[objective]]
+activation = "sigmoid"
+loss = "mse"
+
+[[objective]]
+activation = "relu"
+loss = "mse"
+
+[grid]
+"weight[0]" = { start = -8.0, stop = 8.0, num = 8 }
+bias = { start = -8.0, stop = 8.0, num = 8 }
+learning_rate = { start = 0.1, stop = 10.0, num = 2, spacing = "log" }
+
+[run]
+num_steps = 50
+"""
+SAMPLES = "inputs = [[-0.5], [1.0]]\ntargets = [0.0, 1.0]\nbias = true"
+OBJECTIVES = SPEC[SPEC.index("[[objective]]") : SPEC.index("[grid]")]
+GRID = SPEC[SPEC.index("[grid]") : SPEC.index("[run]")]
+COLUMNS = 'file = "x.csv"\nfeatures = ["a"]\ntarget = "t"'
+STEPS = "num_steps = 50"
+BIAS = "bias = { start = -8.0, stop = 8.0, num = 8 }"
+RATE = 'learning_rate = { start = 0.1, stop = 10.0, num = 2, spacing = "log" }'
+
+# id: what is replaced in SPEC, by what, and what the sentence must name.
+MALFORMED = {
+    # unknown or misspelt keys, with the nearest valid one
+    "top-level key": (
+        'name = "tiny"',
+        'nam = "tiny"',
+        "spec.toml, line 1: the spec has no key 'nam'",
+        "'name'",
+    ),
+    "table": ("[run]", "[runs]", "line 21: the spec has no key 'runs'", "'run'"),
+    "key of data": ("targets =", "target_s =", "line 5: [data] has no key 'target_s'", "'targets'"),
+    "key of objective": (
+        'loss = "mse"\n\n[[',
+        'los = "mse"\n\n[[',
+        "line 10: [[objective]] has no key 'los'",
+        "'loss'",
+    ),
+    "key of axis": (BIAS, BIAS.replace("num", "nun"), "line 18: [grid] bias has no key 'nun'", "'num'"),
+    "key of start": (BIAS, "start = { num = 5, scal = 1 }", "[grid] start has no key 'scal'", "'scale'"),
+    "key of run": ("num_steps", "num_step", "line 22: [run] has no key 'num_step'", "'num_steps'"),
+    "far key of run": (STEPS, "zzz = 1", "[run] has no key 'zzz'", "optimizer"),
+    "directions misspelt": (BIAS, 'direction = "random"', "[grid] direction must be a table", "'directions'"),
+    "two at once": (STEPS, "num_step = 50\nsed = 1", "'num_steps'", "(and 1 more)"),
+    # wrong types
+    "string for a number": (STEPS, 'num_steps = "50"', "num_steps must be a whole number", '"50"'),
+    "fraction for a whole number": (STEPS, "num_steps = 50.5", "num_steps must be a whole number"),
+    "bool for a whole number": (STEPS, "num_steps = true", "num_steps must be a whole number", "true"),
+    "bool for a number": (
+        STEPS,
+        "gradient_tolerance = false",
+        "gradient_tolerance must be a number",
+        "false",
+    ),
+    "bool in an axis": (BIAS, "bias = { values = [true] }", "[grid] bias.values[0] must be a number"),
+    "number for a name": (STEPS, "optimizer = 3", "optimizer must be a string", "3"),
+    "number for a bool": ("bias = true", "bias = 1", "[data] bias must be true or false", "1"),
+    "string for inputs": ("[[-0.5], [1.0]]", '"x.csv"', "[data] inputs must be an array"),
+    "string in inputs": ("[[-0.5]", '[["a"]', "[data] inputs must hold nothing but numbers", '"a"'),
+    "bool in targets": (
+        "[0.0, 1.0]",
+        "[false, true]",
+        "[data] targets must hold nothing but numbers",
+        "false",
+    ),
+    "grid not a table": (GRID, "", "line 1: [grid] must be a table, not 3", {"prefix": "grid = 3\n"}),
+    "number for an axis": (BIAS, "bias = 8", "[grid] bias must be a table", "8"),
+    "objective with one bracket": (
+        OBJECTIVES,
+        '[objective]\nloss = "mse"\n',
+        "line 8: [[objective]]",
+        "two brackets",
+    ),
+    "name with a slash": ('"tiny"', '"../tiny"', "line 1: name must be", "../tiny"),
+    # data
+    "empty inputs": ("[[-0.5], [1.0]]", "[]", "line 4: [data]: inputs must hold at least one sample"),
+    "ragged inputs": (
+        "[[-0.5], [1.0]]",
+        "[[-0.5], [1.0, 2.0]]",
+        "inputs must be numbers in rows of equal length",
+    ),
+    "different length": ("[0.0, 1.0]", "[0.0]", "inputs and targets must have the same length"),
+    "nan in the inputs": ("[[-0.5]", "[[nan]", "line 4: [data]: inputs must be finite", "sample 0"),
+    "inf in the targets": ("[0.0, 1.0]", "[0.0, inf]", "line 5: [data]: targets must be finite", "sample 1"),
+    "targets of cross-entropy": (
+        'targets = [0.0, 1.0]\nbias = true\n\n[[objective]]\nactivation = "sigmoid"\nloss = "mse"',
+        'targets = [0.0, 2.0]\n\n[[objective]]\nactivation = "sigmoid"\nloss = "cross_entropy"',
+        "line 5: [data]: targets must lie in [0, 1] for sigmoid + cross_entropy",
+        "2",
+    ),
+    "inputs without targets": ("targets = [0.0, 1.0]", "", "[data] needs the key 'targets' beside 'inputs'"),
+    "inputs and file": (
+        "bias = true",
+        'file = "x.csv"',
+        "[data] needs exactly one of",
+        "not inputs and file",
+    ),
+    "no kind of data": (SAMPLES, "", "[data] needs exactly one of", "not none"),
+    "stray key of data": (
+        "bias = true",
+        "standardize = true",
+        "[data] has the key 'standardize'",
+        "'inputs'",
+    ),
+    "no data": ("[data]\n" + SAMPLES, "", "spec.toml: the spec needs a table [data]"),
+    "no such file": (SAMPLES, COLUMNS.replace("x.csv", "y.csv"), "line 4: [data]: no data file", "y.csv"),
+    "no such column": (
+        SAMPLES,
+        COLUMNS.replace('"a"', '"aa"'),
+        "line 4: [data]: unknown column in x.csv: 'aa'",
+        "did you mean 'a'?",
+    ),
+    "column not numeric": (
+        SAMPLES,
+        COLUMNS.replace('"a"', '"word"'),
+        "line 4: [data]: x.csv: column 'word' is not numeric",
+        "'one'",
+    ),
+    "file without target": (
+        SAMPLES,
+        'file = "x.csv"\nfeatures = ["a"]',
+        "needs the key 'target' beside 'file'",
+    ),
+    # names
+    "unknown activation": (
+        '"sigmoid"',
+        '"sigmod"',
+        "line 9: [[objective]]: unknown activation 'sigmod'",
+        "'sigmoid'",
+    ),
+    "unknown loss": (
+        '"mse"\n\n[grid]',
+        '"mze"\n\n[grid]',
+        "line 14: [[objective]]: unknown loss 'mze'",
+        "'mse'",
+    ),
+    "relu with cross-entropy": (
+        '"mse"\n\n[grid]',
+        '"cross_entropy"\n\n[grid]',
+        "line 14: [[objective]]: the loss 'cross_entropy'",
+        "relu",
+    ),
+    "unknown optimizer": (STEPS, 'optimizer = "sdg"', "line 22: [run]: unknown optimizer 'sdg'", "'sgd'"),
+    "unknown problem": (
+        SAMPLES,
+        'problem = "xor-22"',
+        "line 4: [data]: unknown problem 'xor-22'",
+        "'xor-221'",
+    ),
+    "unknown option of a problem": (
+        SAMPLES,
+        'problem = "iris"\noptions = { specie = ["setosa"] }',
+        "unknown option of problem 'iris': 'specie'",
+        "'species'",
+    ),
+    "activation of a fixed problem": (
+        SAMPLES,
+        'problem = "xor-221"',
+        "line 7: [[objective]]: activation is fixed by xor-221",
+    ),
+    "option of the wrong type": (
+        SAMPLES + "\n\n" + OBJECTIVES,
+        'problem = "quadratic"\noptions = { sharpness = "a" }\n',
+        "line 5: [data]: options do not fit problem 'quadratic'",
+    ),
+    # objectives
+    "no objective": (OBJECTIVES, "", "[data]", "[[objective]]"),
+    "no loss": ('loss = "mse"\n\n[grid]', "\n[grid]", "line 12: [[objective]]", "'loss'"),
+    "duplicate objective": ('"relu"', '"sigmoid"', "line 13: [[objective]]", "sigmoid-mse"),
+    # grid
+    "no grid": (GRID, "", "the spec needs a table [grid]"),
+    "empty grid": (GRID, "[grid]\n", "line 16: [grid] needs at least one axis"),
+    "num below 1": (BIAS, BIAS.replace("num = 8", "num = 0"), "line 18: [grid] bias: num must be", "not 0"),
+    "start is stop": (BIAS, BIAS.replace("-8.0", "8.0"), "line 18: [grid] bias: start and stop are both 8.0"),
+    "infinite axis": (BIAS, BIAS.replace("-8.0", "-inf"), "[grid] bias: start and stop must be finite"),
+    "log axis through zero": (
+        RATE,
+        RATE.replace("0.1", "0.0"),
+        "line 19: [grid] learning_rate: a log axis",
+        "0.0",
+    ),
+    "axis without num": (BIAS, BIAS.replace(", num = 8", ""), "[grid] bias needs the key 'num'"),
+    "values and num": (
+        BIAS,
+        "bias = { values = [1.0], num = 1 }",
+        "[grid] bias needs either values, or start",
+    ),
+    "no values": (BIAS, "bias = { values = [] }", "[grid] bias: axis values must be one or more"),
+    "unknown spacing": (
+        RATE,
+        RATE.replace('"log"', '"lag"'),
+        "[grid] learning_rate.spacing must be 'linear' or 'log'",
+    ),
+    "negative learning rate": (
+        RATE,
+        "learning_rate = { values = [-0.1, 0.1] }",
+        "line 19: [grid]: learning_rate must be > 0",
+    ),
+    "no learning rate": (RATE, "", "learning_rate axis"),
+    "axis of nothing": (
+        '"weight[0]"',
+        '"weigth[0]"',
+        "line 17: [grid]: unknown axis 'weigth[0]'",
+        "'weight[0]'",
+    ),
+    "direction without directions": (
+        BIAS,
+        '"direction[0]" = { values = [1] }',
+        "line 18: [grid]",
+        "direction[0]",
+    ),
+    "no starts": (BIAS, "start = { num = 0 }", "line 18: [grid]: start: num must be"),
+    "unknown distribution": (BIAS, 'start = { num = 5, distribution = "gauss" }', "'normal' or 'uniform'"),
+    "too long an axis": (
+        BIAS,
+        BIAS.replace("num = 8", "num = 1_000_000_000"),
+        "line 18: [grid] bias: num must be",
+    ),
+    "too much memory": (GRID, GRID.replace("num = 8", "num = 100_000"), "[grid]", "GiB of memory"),
+    "start misspelt": (
+        BIAS,
+        "strat = { num = 5 }",
+        "line 18: [grid] strat needs the key",
+        "did you mean 'start'?",
+    ),
+    # run
+    "no steps": (STEPS, "num_steps = 0", "line 22: [run]: num_steps must be", "0"),
+    "negative seed": (STEPS, "seed = -1", "line 22: [run]: seed must be", "-1"),
+    "huge seed": (STEPS, "seed = 99999999999999999999", "line 22: [run] seed must be below 2^63"),
+    "tolerance of zero": (STEPS, "gradient_tolerance = 0", "[run]: gradient_tolerance must be > 0"),
+    "other precision": (STEPS, 'precision = "float16"', "[run] precision must be 'float32' or 'float64'"),
+    "batch too large": (STEPS, "batch_size = 3", "line 22: [run]: batch_size must be at most", "2"),
+    "unknown hyperparameter": (
+        STEPS,
+        'optimizer = "momentum"\nhyperparameters = { momentun = 0.5 }',
+        "line 23: [run] hyperparameters: unknown hyperparameter of 'momentum': 'momentun'",
+        "did you mean 'momentum'?",
+    ),
+    # the file
+    "not TOML": ("[data]", "[data", "spec.toml, line 3: not valid TOML"),
+    "key twice": ("bias = true", "bias = true\nbias = true", "not valid TOML", "line 7"),
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec.toml").write_text(SPEC)
+    (tmp_path / "x.csv").write_text("a,word,t\n0.5,one,0\n1.5,two,1\n")
+    return tmp_path
+
+
+def fails(capsys, argv, *expected):
+    """The command prints one sentence on stderr, nothing on stdout, and writes nothing."""
+    before = sorted(os.listdir())
+    assert cli.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for part in expected:
+        assert part in err
+    assert sorted(os.listdir()) == before
+
+
+class TestMalformedSpecs:
+    @pytest.mark.parametrize("name", MALFORMED)
+    def test_table(self, name, folder, capsys):
+        old, new, *expected = MALFORMED[name]
+        assert old in SPEC
+        text = SPEC.replace(old, new, 1)
+        if isinstance(expected[-1], dict):
+            text = expected.pop()["prefix"] + text
+        (folder / "spec.toml").write_text(text)
+        fails(capsys, ["sweep", "spec.toml", "--out", "out", "--quiet"], *expected)
+
+    def test_there_are_enough(self):
+        assert len(MALFORMED) >= 40
+
+    def test_missing(self, folder, capsys):
+        fails(capsys, ["sweep", "nothing.toml"], "no spec file 'nothing.toml'")
+
+    def test_a_folder(self, folder, capsys):
+        fails(capsys, ["sweep", "."], "is a folder")
+
+    def test_not_utf8(self, folder, capsys):
+        (folder / "spec.toml").write_bytes(b"name = '\xff'")
+        fails(capsys, ["sweep", "spec.toml"], "not UTF-8")
+
+    def test_override(self, folder, capsys):
+        fails(capsys, ["sweep", "spec.toml", "--num-steps", "0"], "--num-steps: [run]: num_steps must be")
+
+    @pytest.mark.parametrize("box", [("1", "1"), ("2", "-2"), ("-inf", "2"), ("nan", "1")])
+    def test_box(self, folder, capsys, box):
+        fails(capsys, ["critical-points", "spec.toml", "--box", *box], "--box must be two finite numbers")
+
+
+class TestOutputFolder:
+    def test_another_result(self, folder, capsys):
+        (folder / "out").mkdir()
+        (folder / "out" / "spec.json").write_text("{}")
+        fails(capsys, ["sweep", "spec.toml", "--out", "out"], "'out' holds another result")
+
+    def test_other_files(self, folder, capsys):
+        fails(capsys, ["sweep", "spec.toml", "--out", "."], "holds other files")
+
+    def test_a_file(self, folder, capsys):
+        fails(capsys, ["sweep", "spec.toml", "--out", "x.csv"], "'x.csv' is a file")
+
+    def test_below_a_file(self, folder, capsys):
+        fails(capsys, ["sweep", "spec.toml", "--out", "x.csv/out"], "cannot write output folder 'x.csv/out'")
+
+    def test_nothing_to_plot(self, folder, capsys):
+        fails(capsys, ["plot", "out"], "no folder 'out'")
+        fails(capsys, ["plot", "."], "holds no complete result")
+
+
+class TestLists:
+    def test_problems(self, capsys):
+        assert cli.main(["problems"]) == 0
+        out = capsys.readouterr().out
+        assert "xor-221\n    XOR by two hidden sigmoid units" in out
+        assert "Kolen and Pollack" in out
+
+    def test_one_problem(self, capsys):
+        assert cli.main(["problems", "cubic-map"]) == 0
+        out = capsys.readouterr().out
+        assert "parameters: x\n" in out
+        assert "known critical points: x = -1; x = 0; x = 1\n" in out
+        assert "infimum: -0.25\n" in out
+
+    def test_options_of_a_problem(self, capsys):
+        assert cli.main(["problems", "iris"]) == 0
+        assert "activation = 'sigmoid', loss = 'mse'" in capsys.readouterr().out
+
+    def test_unknown_problem(self, folder, capsys):
+        fails(capsys, ["problems", "irs"], "unknown problem 'irs': did you mean 'iris'?")
+
+    def test_optimizers(self, capsys):
+        assert cli.main(["optimizers"]) == 0
+        out = capsys.readouterr().out
+        assert (
+            "momentum\n    gradient descent with a heavy ball's momentum (Polyak, 1964)\n    momentum = 0.9"
+            in out
+        )
+
+    def test_version(self, capsys):
+        assert cli.main(["--version"]) == 0
+        assert capsys.readouterr().out == "jaxloss 0.1.0\n"
+
+    @pytest.mark.parametrize(
+        "argv", [[], ["swep"], ["sweep", "--num-steps", "many"], ["critical-points", "spec.toml"]]
+    )
+    def test_usage(self, argv, capsys):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(argv)
+        assert caught.value.code == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """One real sweep, run once, and what it printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    (folder / "spec.toml").write_text(SPEC)
+    run = python("-m", "jaxloss", "sweep", "spec.toml", "--quiet", cwd=folder)
+    assert run.returncode == 0, run.stderr
+    return folder, run.stdout
+
+
+def python(*argv, **options):
+    return subprocess.run([sys.executable, *argv], capture_output=True, text=True, check=False, **options)
+
+
+class TestSweep:
+    def test_files(self, swept):
+        assert sorted(os.listdir(swept[0] / "tiny")) == [
+            "basins.png",
+            "relu-mse.zarr",
+            "sigmoid-mse.zarr",
+            "spec.json",
+            "summary.json",
+        ]
+
+    def test_summary(self, swept):
+        summary = json.loads((swept[0] / "tiny" / "summary.json").read_text())
+        assert list(summary) == ["name", "spec", "objectives", "rows"]
+        assert list(summary["objectives"]) == ["sigmoid-mse", "relu-mse"]
+        assert len(summary["rows"]) == 2 * 2 * 10
+        for objective in summary["objectives"]:
+            for rate in (0.1, 10.0):
+                rows = [
+                    r for r in summary["rows"] if (r["objective"], r["learning_rate"]) == (objective, rate)
+                ]
+                assert sum(row["count"] for row in rows) == 64
+                assert all(row["total"] == 64 for row in rows)
+                assert all(0 <= row["low"] <= row["fraction"] <= row["high"] <= 1 for row in rows)
+        point = summary["objectives"]["relu-mse"]["critical_points"][0]
+        assert set(point["location"]) == {"weight[0]", "bias"}
+        assert point["loss"] == pytest.approx(0, abs=1e-12)
+
+    def test_printed_table(self, swept):
+        lines = swept[1].splitlines()
+        assert max(len(line) for line in lines) <= 100
+        header = lines.index("relu-mse") + 1
+        assert lines[header].split() == ["learning_rate", "solved", "trapped", "unstable", "unfinished"]
+        assert lines[header + 1].split()[0] == "0.1"
+        assert len({len(line) for line in lines[header : header + 3]}) == 1
+        assert any(line.startswith("  trapped in all: dead ") for line in lines)
+        assert "wrote tiny/basins.png" in lines
+
+    def test_again_only_prints(self, swept, capsys, monkeypatch):
+        monkeypatch.chdir(swept[0])
+        before = (swept[0] / "tiny" / "summary.json").stat().st_mtime_ns
+        assert cli.main(["sweep", "spec.toml"]) == 0
+        first, _, rest = capsys.readouterr().out.partition("\n\n")
+        assert first == "tiny already holds the result of this spec; nothing was run"
+        assert rest.strip() == swept[1].partition("wrote")[0].strip()
+        assert (swept[0] / "tiny" / "summary.json").stat().st_mtime_ns == before
+
+    def test_another_spec_is_refused(self, swept, capsys, monkeypatch):
+        monkeypatch.chdir(swept[0])
+        fails(capsys, ["sweep", "spec.toml", "--seed", "1"], "'tiny' holds another result")
+
+    def test_plot(self, swept, capsys, monkeypatch):
+        monkeypatch.chdir(swept[0])
+        basins = swept[0] / "tiny" / "basins.png"
+        basins.unlink()
+        assert cli.main(["plot", "tiny"]) == 0
+        paths = [line.removeprefix("wrote ") for line in capsys.readouterr().out.splitlines()]
+        assert paths[0] == "tiny/basins.png"
+        assert all(os.path.getsize(path) > 0 for path in paths)
+
+    def test_critical_points(self, swept, capsys, monkeypatch):
+        monkeypatch.chdir(swept[0])
+        assert cli.main(["critical-points", "spec.toml", "--box", "-10", "10", "--json"]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["box"] == [-10, 10]
+        assert list(printed["objectives"]) == ["sigmoid-mse", "relu-mse"]
+        point = printed["objectives"]["relu-mse"]["critical_points"][0]
+        assert set(point) == {"location", "loss", "kind", "eigenvalues", "certified"}
+
+
+class TestInterrupted:
+    def test_keeps_whole_objectives_and_goes_on(self, folder, capsys, monkeypatch):
+        from jaxloss import sweeps
+
+        sweep, calls = sweeps.sweep, []
+
+        def interrupted(problem, grid, **options):
+            calls.append(problem.name)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return sweep(problem, grid, **options)
+
+        monkeypatch.setattr(sweeps, "sweep", interrupted)
+        assert cli.main(["sweep", "spec.toml", "--quiet"]) == 130
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err == "interrupted: the same command goes on with relu-mse in tiny\n"
+        assert sorted(os.listdir("tiny")) == ["sigmoid-mse.zarr", "spec.json"]
+        assert cli.main(["sweep", "spec.toml", "--quiet"]) == 0
+        assert calls == ["sigmoid-mse", "relu-mse", "relu-mse"]
+
+    def test_at_once_leaves_nothing(self, folder, capsys, monkeypatch):
+        from jaxloss import sweeps
+
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(sweeps, "sweep", interrupted)
+        assert cli.main(["sweep", "spec.toml", "--quiet"]) == 130
+        assert capsys.readouterr().err.count("\n") == 1
+        assert not (folder / "tiny").exists()
+
+
+class TestProcess:
+    def test_bad_input(self, folder):
+        (folder / "spec.toml").write_text(SPEC.replace("num_steps", "num_step"))
+        run = python("-m", "jaxloss", "sweep", "spec.toml")
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr == (
+            "error: spec.toml, line 22: [run] has no key 'num_step': did you mean 'num_steps'?\n"
+        )
+        assert not (folder / "tiny").exists()
+
+    def test_help_is_light(self):
+        code = (
+            "import sys; from jaxloss import cli\n"
+            "try: cli.main(['--help'])\n"
+            "except SystemExit as error: assert error.code == 0\n"
+            "print({'jax', 'xarray', 'matplotlib', 'zarr'} & set(sys.modules), file=sys.stderr)"
+        )
+        run = python("-c", code)
+        assert "critical-points" in run.stdout
+        assert run.stderr == "set()\n"
+
+    def test_closed_pipe(self):
+        command = f"{sys.executable} -W error -m jaxloss optimizers | head -n 1; exit ${{PIPESTATUS[0]}}"
+        run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert run.stdout == "sgd\n"
+        assert run.stderr == ""
+        assert run.returncode in (0, 141)  # 0 where the pipe held everything before it closed
