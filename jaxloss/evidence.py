@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxloss import outcomes
 from jaxloss.critical_points.dead import is_dead
+from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.locate import locate
 from jaxloss.critical_points.table import CriticalPoints
@@ -61,8 +62,7 @@ def gather(
     rests = bounded & (ends.settled | unmoved)
 
     dead = np.zeros(len(point), bool)
-    suspects = np.flatnonzero(rests & (ends.gradient_norm == 0))
-    dead[suspects] = is_dead(problem, point[suspects])
+    dead[rests] = is_dead(problem, point[rests])
 
     captured = np.full(len(point), -1)
     resting = np.flatnonzero(rests & ~dead)
@@ -77,6 +77,9 @@ def gather(
     highest = infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
     with np.errstate(invalid="ignore", over="ignore"):
         outwards = ends.settled | (size > midpoint_size)
+        to_infinity = (limit <= highest) & outwards
+        at_infimum = bounded & (ends.loss <= highest)
+        captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
         evidence = outcomes.Evidence(
             diverged=~bounded,
             period=ends.period,
@@ -84,12 +87,20 @@ def gather(
             settled=bounded & ends.settled,
             dead=dead,
             captured=captured,
-            at_infimum=bounded & (ends.loss <= highest),
-            to_infinity=(limit <= highest) & outwards,
+            at_infimum=at_infimum,
+            to_infinity=to_infinity,
             stalled=bounded
             & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, limit, infimum),
         )
     return Findings(evidence, table, table.loss <= highest, infimum, source)
+
+
+def _captured_by_flat_set(
+    table: CriticalPoints, captured: np.ndarray, solved: np.ndarray, highest: float
+) -> np.ndarray:
+    """Counts solved trajectories on a manifold of minima, of which the table has one entry, as captured by it."""
+    entries = np.flatnonzero((table.kind == DEGENERATE) & (table.loss <= highest))
+    return np.where(solved & (captured < 0), entries[0], captured) if len(entries) == 1 else captured
 
 
 def _infimum(

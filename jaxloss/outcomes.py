@@ -23,9 +23,10 @@ SOLVED = frozenset({1, 2})
 TRAPPED = frozenset({3, 4, 5, 6})
 UNSTABLE = frozenset({7, 8, 9})
 
-# A plateau creeps: over the last half of its budget a trajectory gained less than this share of what
-# separates it from the infimum, and to first order could not gain more by moving as far as it is from zero.
-STALLED_SHARE = 1e-2
+# A plateau creeps: over the last half of its budget a trajectory gained less than a small share of what
+# separates it from the infimum, and there is no more than a small share to be gained near by.
+STALLED_GAIN = 1e-2
+FLAT_SHARE = 5e-2
 
 
 class Evidence(NamedTuple):
@@ -64,10 +65,10 @@ class Labels(NamedTuple):
 def stalled(loss, midpoint_loss, gradient_norm, size, limit, infimum) -> np.ndarray:
     r"""Whether a trajectory that has not settled lies on a plateau all the same.
 
-    .. math:: L_{T/2} - L_T \le \epsilon (L_T - L_\inf)
+    .. math:: L_{T/2} - L_T \le \tfrac{1}{100} (L_T - L_\inf)
               \quad\text{and}\quad
-              \bigl(|\nabla L| (1 + |\theta|) \le \epsilon (L_T - L_\inf)
-              \;\text{or}\; L_T - L_\infty \le \epsilon (L_T - L_\inf)\bigr)
+              \bigl(|\nabla L| (1 + |\theta|) \le \tfrac{1}{20} (L_T - L_\inf)
+              \;\text{or}\; L_T - L_\infty \le \tfrac{1}{20} (L_T - L_\inf)\bigr)
 
     It gained next to nothing over the last half of its budget, and there is next to nothing to gain: to first order
     by moving as far as it is from zero, or by following a descending ray to its limit :math:`L_\infty` at infinity.
@@ -90,8 +91,9 @@ def stalled(loss, midpoint_loss, gradient_norm, size, limit, infimum) -> np.ndar
       array([ True, False])
     """
     with np.errstate(invalid="ignore", over="ignore"):
-        little = STALLED_SHARE * (loss - infimum)
-        slow = midpoint_loss - loss <= little
+        gap = loss - infimum
+        slow = midpoint_loss - loss <= STALLED_GAIN * gap
+        little = FLAT_SHARE * gap
         return slow & ((gradient_norm * (1 + size) <= little) | (loss - limit <= little) & np.isfinite(limit))
 
 

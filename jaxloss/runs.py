@@ -91,6 +91,10 @@ class RunOptions:
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}")
 
+    def key(self, purpose: str) -> jax.Array:
+        """The PRNG key for one purpose: ``starts``, or ``updates`` (minibatches and noise)."""
+        return jax.random.fold_in(jax.random.key(self.seed), ("starts", "updates").index(purpose))
+
     def described(self) -> dict[str, Any]:
         """The options as plain values; a user's own optimiser by its name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -160,7 +164,7 @@ def _tile_runner(problem: Problem, options: RunOptions) -> Callable[..., Ends]:
     """A function of (points, hyperparameters, streams) that runs one tile and watches what did not settle."""
     dtype = np.dtype(options.precision)
     rule, limits, data = rule_of(problem, options), limits_of(options), data_of(problem, options)
-    key = jax.random.key(options.seed)
+    key = options.key("updates")
     simulate = batched(descent.simulate, (rule,), (None, None, None, 0, 0, 0))
     watch = batched(_watch, (rule, problem.structure), (None, None, None, 0, 0, 0))
     growth = batched(_growth, (rule,), (None, None, 0, 0))
@@ -252,7 +256,7 @@ def run_paths(problem: Problem, bound: BoundGrid, options: RunOptions, which: np
     steps = np.unique(np.geomspace(1, options.num_steps, NUM_PATH_STEPS).round().astype(np.int32))
     with jax.enable_x64(options.precision == "float64"):
         rule, limits, data = rule_of(problem, options), limits_of(options), data_of(problem, options)
-        key = jax.random.key(options.seed)
+        key = options.key("updates")
         points, hyper = bound.trajectories_at(which)
         hyper = {name: value.astype(dtype) for name, value in hyper.items()}
         state = batched(descent.begin, (rule,), (0, 0))(problem.unravel(points.astype(dtype)), hyper)

@@ -146,7 +146,7 @@ def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:
             raise InputError(f"batch_size needs a problem with data, and {problem.name} has none")
         if options.batch_size > min(rows):
             raise InputError(f"batch_size must be at most the number of samples, {min(rows)}")
-    bound = BoundGrid(grid, problem, names, jax.random.key(options.seed))
+    bound = BoundGrid(grid, problem, names, options.key("starts"))
     needed, available = memory_estimate(problem, grid, options), psutil.virtual_memory().available
     if needed > available:
         raise InputError(

@@ -5,16 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss.critical_points.polish import map_points
+from jaxloss.critical_points.table import CAPTURE_RADIUS
 from jaxloss.problems import Problem
 from jaxloss.problems.problem import Structure
 
 # Probes around a point, at this distance relative to 1 + its size.
 RADIUS = 1e-6
-NUM_PROBES = 16
+NUM_PROBES = 8
 
 
 def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
-    """Whether the gradient vanishes exactly, in float64, at each point and at probes all around it.
+    """Whether each point lies in a dead region, or within the capture radius of one.
+
+    In a dead region the gradient vanishes exactly, in float64, at a point and at probes all around it. Gradient
+    descent may also creep towards the border of such a region without ever crossing it (the last active unit fades
+    geometrically), so the point one capture radius down the gradient is examined as well.
 
     An analytic objective has no such set: its gradient can only underflow. So only objectives that are
     made of pieces are examined.
@@ -33,12 +38,20 @@ def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
     """
     if not problem.piecewise:
         return np.zeros(len(points), bool)
-    return map_points(_is_dead, problem, points, tile_size=4096)
+    return map_points(_is_dead, problem, points, tile_size=1024)
 
 
 def _is_dead(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
     gradient = jax.grad(lambda point: objective(structure.unravel(point), data))
     directions = jax.random.normal(jax.random.key(0), (NUM_PROBES, point.size), point.dtype)
-    unit = directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
-    probes = point + RADIUS * (1 + jnp.linalg.norm(point)) * unit
-    return jnp.all(gradient(point) == 0) & jnp.all(jax.vmap(gradient)(probes) == 0)
+    directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
+    size = 1 + jnp.linalg.norm(point)
+
+    def flat_around(centre):
+        probes = jnp.concatenate([centre[None], centre + RADIUS * size * directions])
+        return jnp.all(jax.vmap(gradient)(probes) == 0)
+
+    slope = gradient(point)
+    steepness = jnp.linalg.norm(slope)
+    downhill = point - CAPTURE_RADIUS * size * slope / jnp.where(steepness > 0, steepness, 1.0)
+    return flat_around(point) | flat_around(downhill)

@@ -85,11 +85,14 @@ def polish(problem: Problem, points: np.ndarray) -> Polished:
     """
     location = map_points(_polish_one, problem, points, tile_size=256)
     found = spectrum(problem, location)
-    size = 1 + np.linalg.norm(location, axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = 1 + np.linalg.norm(location, axis=1)
     curved = np.abs(found.eigenvalues).max(axis=1) > 0
     with np.errstate(invalid="ignore"):
         converged = np.isfinite(location).all(axis=1) & (found.newton_step <= ROOT_STEP * size) & curved
-    return Polished(location, found, converged & ~(found.degenerate & found.one_sided))
+    # An analytic function that is flat on one side of a point only is not flat there: it levels off at infinity.
+    levels_off = found.degenerate & found.one_sided & (not problem.piecewise)
+    return Polished(location, found, converged & ~levels_off)
 
 
 def joined(first: Polished, second: Polished) -> Polished:

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from jaxloss.critical_points.kinds import STRICT_MINIMUM, kinds
+from jaxloss.critical_points.kinds import DEGENERATE, STRICT_MINIMUM, kinds
 from jaxloss.critical_points.polish import Polished
 from jaxloss.problems import Problem
 
@@ -60,8 +60,8 @@ def empty_table(num_parameters: int) -> CriticalPoints:
 def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
     """The distinct critical points among polished ones.
 
-    Points within rounding of each other are one; so are points whose outputs on the data agree, where the problem
-    has outputs.
+    Points within rounding of each other are one. So are points whose outputs on the data agree, where the
+    problem has outputs; where it has none, degenerate points of equal loss.
 
     Args:
       problem: gives the outputs.
@@ -80,12 +80,14 @@ def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
     scaled = location / (1 + np.linalg.norm(location, axis=1, keepdims=True))
     first = _first_of_each(_clusters(scaled, SAME_POINT))
     location, loss, eigenvalues = location[first], loss[first], eigenvalues[first]
+    kind = kinds(eigenvalues)
     if problem.outputs is None:
-        copy_of = np.arange(len(location))
+        # A flat set of degenerate points is one entry for each level of the loss.
+        identity = np.where((kind == DEGENERATE)[:, None], 0.0, location)
     else:
-        outputs = _outputs(problem, location)
-        kind_number = np.unique(kinds(eigenvalues).astype(str), return_inverse=True)[1]
-        copy_of = _clusters(np.column_stack([outputs, loss, kind_number]), SAME_POINT)
+        identity = _outputs(problem, location)
+    kind_number = np.unique(kind.astype(str), return_inverse=True)[1]
+    copy_of = _clusters(np.column_stack([identity, loss, kind_number]), SAME_POINT)
     representative = _first_of_each(copy_of)
     # Renumber so that critical points stay in order of their loss.
     number = np.empty(representative.size, int)
