@@ -51,7 +51,7 @@ def observe(positions: jax.Array, losses: jax.Array) -> Orbit:
     last = positions[-1]
     # Distance from the last position to each of those before it: index q - 1 for period q.
     recent = positions[::-1][1 : MAX_PERIOD + 1]
-    apart = jnp.max(jnp.abs(recent - last), axis=1)
+    apart = jnp.max(jnp.abs(recent - last[None]), axis=1)
     half = WINDOW // 2
     late = _width(positions[half:])
     early = _width(positions[:half])

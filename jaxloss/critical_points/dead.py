@@ -19,7 +19,8 @@ def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
 
     In a dead region the gradient vanishes exactly, in float64, at a point and at probes all around it. Gradient
     descent may also creep towards the border of such a region without ever crossing it (the last active unit fades
-    geometrically), so the point one capture radius down the gradient is examined as well.
+    geometrically), or start on the border, so the flattest of a few points one capture radius away is examined as
+    well, one of them down the gradient.
 
     An analytic objective has no such set: its gradient can only underflow. So only objectives that are
     made of pieces are examined.
@@ -48,10 +49,12 @@ def _is_dead(objective, structure: Structure, data, point: jax.Array) -> jax.Arr
     size = 1 + jnp.linalg.norm(point)
 
     def flat_around(centre):
-        probes = jnp.concatenate([centre[None], centre + RADIUS * size * directions])
+        probes = jnp.concatenate([centre[None], centre[None] + RADIUS * size * directions])
         return jnp.all(jax.vmap(gradient)(probes) == 0)
 
     slope = gradient(point)
     steepness = jnp.linalg.norm(slope)
-    downhill = point - CAPTURE_RADIUS * size * slope / jnp.where(steepness > 0, steepness, 1.0)
-    return flat_around(point) | flat_around(downhill)
+    downhill = -slope / jnp.where(steepness > 0, steepness, 1.0)
+    nearby = point[None] + CAPTURE_RADIUS * size * jnp.concatenate([downhill[None], directions])
+    flattest = nearby[jnp.argmin(jnp.linalg.norm(jax.vmap(gradient)(nearby), axis=1))]
+    return flat_around(point) | flat_around(flattest)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxloss import losses, models
@@ -186,3 +187,7 @@ def _check_targets(loss: str, activation: str, targets: np.ndarray) -> None:
     if losses.LOSSES[loss].unit_targets and (targets.min() < 0 or targets.max() > 1):
         outside = targets[(targets < 0) | (targets > 1)].flat[0]
         raise InputError(f"targets must lie in [0, 1] for {activation} + {loss}, but one is {outside:g}")
+    if loss == "matching":
+        cost = losses.cost_of(activation, loss)(jnp.zeros(targets.shape), jnp.asarray(targets, float))
+        if not jnp.isfinite(cost):
+            raise InputError(f"targets must lie in the range of {activation} for its matching loss")
