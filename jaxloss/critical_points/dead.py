@@ -54,7 +54,7 @@ def _is_dead(objective, structure: Structure, data, point: jax.Array) -> jax.Arr
 
     slope = gradient(point)
     steepness = jnp.linalg.norm(slope)
-    downhill = -slope / jnp.where(steepness > 0, steepness, 1.0)
+    downhill = jnp.where(steepness > 0, -slope / jnp.where(steepness > 0, steepness, 1.0), directions[0])
     nearby = point[None] + CAPTURE_RADIUS * size * jnp.concatenate([downhill[None], directions])
     flattest = nearby[jnp.argmin(jnp.linalg.norm(jax.vmap(gradient)(nearby), axis=1))]
     return flat_around(point) | flat_around(flattest)
