@@ -1,15 +1,45 @@
 """Where does gradient descent end up? Every trajectory of a grid, run, labelled and mapped."""
 
-from jaxloss import figures
-from jaxloss.critical_points import find_critical_points
+import importlib
+from typing import TYPE_CHECKING
+
 from jaxloss.errors import InputError
-from jaxloss.grids import Axis, Grid, Starts
-from jaxloss.optimizers import OPTIMIZERS, Optimizer
-from jaxloss.outcomes import OUTCOMES
-from jaxloss.problems import Problem, list_problems, load_problem, load_samples, network_problem, neuron_problem
-from jaxloss.sweeps import sweep
+
+if TYPE_CHECKING:
+    from jaxloss import figures
+    from jaxloss.critical_points import find_critical_points
+    from jaxloss.grids import Axis, Grid, Starts
+    from jaxloss.optimizers import OPTIMIZERS, Optimizer
+    from jaxloss.outcomes import OUTCOMES
+    from jaxloss.problems import (
+        Problem,
+        list_problems,
+        load_problem,
+        load_samples,
+        network_problem,
+        neuron_problem,
+    )
+    from jaxloss.sweeps import sweep
 
 __version__ = "0.1.0"
+
+# Imported on first use, so that `jaxloss --help` does not wait for JAX.
+_HOMES = {
+    "critical_points": ("find_critical_points",),
+    "grids": ("Axis", "Grid", "Starts"),
+    "optimizers": ("OPTIMIZERS", "Optimizer"),
+    "outcomes": ("OUTCOMES",),
+    "problems": (
+        "Problem",
+        "list_problems",
+        "load_problem",
+        "load_samples",
+        "network_problem",
+        "neuron_problem",
+    ),
+    "sweeps": ("sweep",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "OPTIMIZERS",
@@ -29,3 +59,17 @@ __all__ = [
     "neuron_problem",
     "sweep",
 ]
+
+
+def __getattr__(name: str):
+    if name == "figures":
+        return importlib.import_module("jaxloss.figures")
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxloss' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"jaxloss.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -21,15 +21,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jaxloss.problems import Problem
+    from jaxloss.spec import Spec
 
 WIDTH = 100
 MAX_LISTED = 12
 
-Folder = Annotated[Path | None, arg(metavar="DIR")]
-Whole = Annotated[int | None, arg(metavar="N")]
-Name = Annotated[str | None, arg(metavar="NAME")]
-Precision = Annotated[Literal["float32", "float64"] | None, arg(metavar="float32|float64")]
-Spec = Positional[Annotated[Path | None, arg(metavar="[SPEC]")]]
+
+def _optional(metavar: str) -> Any:
+    """An option whose help does not say that its default is None."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Folder = Annotated[Path | None, _optional("DIR")]
+Whole = Annotated[int | None, _optional("N")]
+Name = Annotated[str | None, _optional("NAME")]
+Precision = Annotated[Literal["float32", "float64"] | None, _optional("float32|float64")]
+SpecFile = Positional[Annotated[Path | None, _optional("[SPEC]")]]
 Flag = FlagCreatePairsOff[bool]
 
 
@@ -40,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: the arguments; those of the process by default.
 
     Returns:
-      The exit code: 0, 2 after bad input, 130 when interrupted.
+      The exit code: 0, 1 where the installed jaxlib computes wrong sums, 2 after bad input, 130 when
+      interrupted, 141 when nobody reads the output.
 
     Raises:
       SystemExit: after ``--help`` (code 0), or arguments that do not parse (code 2).
@@ -56,10 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 description="Where does gradient descent end up? (--version prints the version)",
                 args=argv,
             )
-        sys.stdout.flush()
+        print(end="", flush=True)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        from jaxloss.engine import WrongSumsError
+
+        if not isinstance(error, WrongSumsError):
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as error:
         print(": ".join(["interrupted", *map(str, error.args)]), file=sys.stderr)
         return 130
@@ -71,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sweep(
-    spec: Spec = None,
+    spec: SpecFile = None,
     /,
     *,
     out: Folder = None,
@@ -104,36 +119,38 @@ def sweep(
     stored = store.check_folder(folder, document)
     summary, written = stored.summary, []
     if summary is None:
-        for label, problem in loaded.problems():
-            if label not in stored.labels:
-                result = _run(label, problem, loaded, quiet, folder)
-                written += store.write_folder(folder, document, {label: result})
-                del result
+        written += _run_missing(loaded, document, folder, stored.labels, quiet)
         results = {label: store.read_partial(folder, label) for label, _ in loaded.problems()}
         summary = summarize(document, results)
         written += store.write_folder(folder, document, {}, summary)
     else:
         print(f"{folder} already holds the result of this spec; nothing was run\n")
+    print_summary(summary)
     if stored.summary is None or not (folder / store.BASINS).exists():
         from jaxloss.figures import plot_comparison
 
         results, _ = store.read_folder(folder)
-        written.append(store.write_basins(plot_comparison(list(results.values())), folder))
-    print_summary(summary)
+        written.append(folder / store.BASINS)
+        plot_comparison(results, path=written[-1])
     _print_paths(written)
 
 
-def _run(label: str, problem: "Problem", spec: Any, quiet: bool, folder: Path) -> "xr.Dataset":
-    from jaxloss import sweeps
+def _run_missing(
+    spec: "Spec", document: dict[str, Any], folder: Path, done: Sequence[str], quiet: bool
+) -> list[Path]:
+    """Runs and stores the objectives that are not yet done, one after the other."""
+    from jaxloss import store, sweeps
 
-    try:
-        options = vars(spec.options())
-        result = sweeps.sweep(problem, spec.grid(problem), progress=not quiet, **options)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"run the same command again to go on with {label} (output: {folder})"
-        ) from None
-    return result.assign_attrs(name=label)
+    written, options = [], vars(spec.options())
+    for label, problem in spec.problems():
+        if label in done:
+            continue
+        try:
+            result = sweeps.sweep(problem, spec.grid(problem), progress=not quiet, **options)
+            written += store.write_folder(folder, document, {label: result.assign_attrs(name=label)})
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the same command goes on with {label} in {folder}") from None
+    return written
 
 
 def plot(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
@@ -142,15 +159,14 @@ def plot(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
     Args:
       folder: an output folder of `jaxloss sweep`.
     """
-    from jaxloss import figures, store
+    from jaxloss.figures import plot_all
+    from jaxloss.store import read_folder
 
-    results, _ = store.read_folder(folder)
-    datasets = list(results.values())
-    basins = store.write_basins(figures.plot_comparison(datasets), folder)
-    _print_paths(dict.fromkeys([basins, *figures.plot_all(datasets, folder)]))
+    results, _ = read_folder(folder)
+    _print_paths(plot_all(results, folder))
 
 
-def problems(name: Positional[Annotated[str | None, arg(metavar="[NAME]")]] = None, /) -> None:
+def problems(name: Positional[Annotated[str | None, _optional("[NAME]")]] = None, /) -> None:
     """List the problems, or describe one.
 
     Args:
@@ -296,8 +312,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             print(line)
         total = sum(row["count"] for row in rows)
         shares = {
-            name: sum(row["count"] for row in rows if row["outcome"] == name) / total
-            for name in groups["trapped"]
+            name: sum(row["count"] for row in rows if row["outcome"] == name) / total for name in groups["trapped"]
         }
         trapped = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items() if share)
         print(f"  trapped in all: {trapped or 'none'}")
@@ -356,6 +371,6 @@ def _finite(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _print_paths(paths: Any) -> None:
+def _print_paths(paths: Sequence[Path]) -> None:
     for path in paths:
         print(f"wrote {path}")

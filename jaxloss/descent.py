@@ -148,7 +148,7 @@ def advance(
     state: State,
     hyper: Hyperparameters,
     stream: jax.Array,
-    stop: jax.Array,
+    stop: jax.Array | int,
 ) -> State:
     """Updates until the trajectory settles, diverges or has made ``stop`` steps in all.
 
@@ -301,7 +301,7 @@ def _transform(rule: Rule, hyper: Hyperparameters) -> optax.GradientTransformati
 def _minibatch(rule: Rule, data, key, step):
     """Rows of the data for one step; an epoch without replacement drops the rows that do not fill a batch."""
     num = jax.tree.leaves(data)[0].shape[0]
-    size = rule.batch_size
+    size = rule.batch_size or num
     key = jax.random.fold_in(key, 0)
     if rule.replacement:
         rows = jax.random.randint(jax.random.fold_in(key, step), (size,), 0, num)

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxloss import outcomes
 from jaxloss.critical_points.dead import is_dead
-from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.infinity import descending_limit
+from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.locate import locate
 from jaxloss.critical_points.table import CriticalPoints
 from jaxloss.problems import Problem
@@ -36,9 +36,7 @@ class Findings(NamedTuple):
     infimum_source: str
 
 
-def gather(
-    problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int
-) -> Findings:
+def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int) -> Findings:
     """Examines every end point in float64.
 
     Args:
@@ -76,7 +74,8 @@ def gather(
     infimum, source = _infimum(problem, table, ends.loss[bounded].astype(np.float64), limit)
     highest = infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
     with np.errstate(invalid="ignore", over="ignore"):
-        outwards = ends.settled | (size > midpoint_size)
+        # Not on the way back: far out, single precision may lose the outward part of a step.
+        outwards = ends.settled | (size >= 0.999 * midpoint_size)
         to_infinity = (limit <= highest) & outwards
         at_infimum = bounded & (ends.loss <= highest)
         captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
@@ -103,9 +102,7 @@ def _captured_by_flat_set(
     return np.where(solved & (captured < 0), entries[0], captured) if len(entries) == 1 else captured
 
 
-def _infimum(
-    problem: Problem, table: CriticalPoints, losses: np.ndarray, limits: np.ndarray
-) -> tuple[float, str]:
+def _infimum(problem: Problem, table: CriticalPoints, losses: np.ndarray, limits: np.ndarray) -> tuple[float, str]:
     """The greatest lower bound, and where it comes from."""
     if problem.infimum is not None:
         return float(problem.infimum), "declared"

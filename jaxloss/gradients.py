@@ -12,6 +12,7 @@ the row of one output node involves the error of that node alone.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import chex
 import jax
@@ -21,6 +22,8 @@ from jax.typing import ArrayLike
 from jaxloss.activations import ACTIVATIONS
 from jaxloss.losses import LOSSES, cost_of
 from jaxloss.models import Params, affine
+
+Tree = TypeVar("Tree")
 
 _ERROR_FACTORS = {"mse": 2, "half_mse": 1, "sse": 2, "half_sse": 1}
 
@@ -116,7 +119,7 @@ def gradient_of(activation: str, loss: str) -> Callable[[Params, ArrayLike, Arra
     return gradient
 
 
-def descent_step(point: chex.ArrayTree, gradient: chex.ArrayTree, learning_rate: ArrayLike) -> chex.ArrayTree:
+def descent_step(point: Tree, gradient: Tree, learning_rate: ArrayLike) -> Tree:
     r"""One step of gradient descent, against the gradient: the direction in which the loss falls fastest.
 
     .. math:: W \leftarrow W - \eta \nabla L(W)

@@ -64,7 +64,7 @@ class Axis:
         except (TypeError, ValueError):
             raise InputError(f"axis values must be numbers, not {values!r}") from None
         if array.size == 0 or not np.all(np.isfinite(array)):
-            raise InputError(f"axis values must be one or more finite numbers, not {list(array)}")
+            raise InputError(f"axis values must be one or more finite numbers, not {array.tolist()}")
         if np.unique(array).size != array.size:
             raise InputError("axis values must differ from one another")
         return cls(array)
@@ -114,7 +114,7 @@ class Starts:
     def __post_init__(self):
         if self.points is not None:
             sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(self.points)}
-            if len(sizes) != 1 or sizes == {()} or sizes == {(0,)}:
+            if len(sizes) != 1 or sizes <= {(), (0,)}:
                 raise InputError("start: points must share one leading axis of length at least 1")
             object.__setattr__(self, "num", sizes.pop()[0])
             return
@@ -232,9 +232,7 @@ class BoundGrid:
         directions = {f"direction[{i}]": i for i in range(num_directions)}
         for name in grid.axes:
             if name.startswith("direction[") and name not in directions and name not in parameters:
-                raise InputError(
-                    f"axis {name!r} needs a direction: Grid(..., directions=[...]) has {num_directions}"
-                )
+                raise InputError(f"axis {name!r} needs a direction: Grid(..., directions=[...]) has {num_directions}")
             if name not in {*parameters, *hyperparameters, *directions, START}:
                 raise unknown("axis", name, [*list(parameters)[:20], *hyperparameters, *directions, START])
         for name, values in grid.coordinates.items():
@@ -278,13 +276,12 @@ class BoundGrid:
         if self._starts is not None:
             low, high = self._starts.min(axis=0), self._starts.max(axis=0)
         for name, i in self._direction_axes.items():
-            ends = np.outer(
-                [self.grid.axes[name].values.min(), self.grid.axes[name].values.max()], self._directions[i]
-            )
+            values = self.grid.coordinates[name]
+            ends = np.outer([values.min(), values.max()], self._directions[i])
             low, high = low + ends.min(axis=0), high + ends.max(axis=0)
         low, high = low.copy(), high.copy()
         for name, i in self._parameter_axes.items():
-            low[i], high[i] = self.grid.axes[name].values.min(), self.grid.axes[name].values.max()
+            low[i], high[i] = self.grid.coordinates[name].min(), self.grid.coordinates[name].max()
         missing = np.maximum(0.0, 2.0 - (high - low)) / 2
         return np.stack([low - missing, high + missing], axis=1)
 
@@ -326,9 +323,7 @@ def _ravel_like(problem: Problem, params: Any, what: str) -> np.ndarray:
     return vector
 
 
-def random_directions(
-    problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False
-) -> list:
+def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False) -> list:
     """Random directions in parameter space, each a pytree like the parameters.
 
     Args:

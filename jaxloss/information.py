@@ -264,9 +264,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike, *, base: float | None = None) -> j
     return _in_units_of(base, jnp.sum(_p_log_p_over_q(*paired(p, q)), axis=-1))
 
 
-def conditional_cross_entropy(
-    targets: ArrayLike, predictions: ArrayLike, *, base: float | None = None
-) -> jax.Array:
+def conditional_cross_entropy(targets: ArrayLike, predictions: ArrayLike, *, base: float | None = None) -> jax.Array:
     r"""Cross-entropy of the predictions, summed over labelled data.
 
     .. math:: -\sum_i \left[ P(y_i) \log Q(y_i) + (1 - P(y_i)) \log(1 - Q(y_i)) \right]

@@ -172,8 +172,7 @@ def multilayer_perceptron(sizes: Sequence[int], activations: Sequence[str], bias
     """
     if len(sizes) < 2 or len(activations) != len(sizes) - 1:
         raise InputError(
-            "a perceptron needs two or more sizes and one activation fewer, "
-            f"not {len(sizes)} and {len(activations)}"
+            f"a perceptron needs two or more sizes and one activation fewer, not {len(sizes)} and {len(activations)}"
         )
     layers = {
         f"layer_{i}": layer(fan_in, fan_out, activation, bias)

@@ -58,9 +58,7 @@ def observe(positions: jax.Array, losses: jax.Array) -> Orbit:
     near = apart <= 1e-4 * late + 8 * epsilon * size
     candidate = jnp.argmax(near) + 1
     steps = jnp.arange(half, WINDOW)
-    repeats = (
-        jnp.max(jnp.abs(positions[steps] - positions[steps - candidate])) <= 1e-4 * late + 8 * epsilon * size
-    )
+    repeats = jnp.max(jnp.abs(positions[steps] - positions[steps - candidate])) <= 1e-4 * late + 8 * epsilon * size
     wide = late > 100 * epsilon * size
     steady = jnp.abs(late - early) <= 1e-3 * early
     found = jnp.any(near) & repeats & wide & steady & (candidate > 1)

@@ -135,11 +135,7 @@ def classify(evidence: Evidence, kinds: np.ndarray, solves: np.ndarray) -> Label
         ("global_minimum", evidence.settled & evidence.at_infimum),
         ("plateau", evidence.settled | evidence.stalled),
     )
-    outcome = np.select(
-        [rule for _, rule in rules], [OUTCOMES[name] for name, _ in rules], OUTCOMES["unfinished"]
-    )
-    ends_there = np.isin(
-        outcome, [OUTCOMES[name] for name in ("global_minimum", "spurious_minimum", "saddle")]
-    )
+    outcome = np.select([rule for _, rule in rules], [OUTCOMES[name] for name, _ in rules], OUTCOMES["unfinished"])
+    ends_there = np.isin(outcome, [OUTCOMES[name] for name in ("global_minimum", "spurious_minimum", "saddle")])
     attractor = np.where(ends_there, evidence.captured, -1)
     return Labels(outcome.astype(np.int8), attractor.astype(np.int32))

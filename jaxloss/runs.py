@@ -68,6 +68,8 @@ class RunOptions:
         if self.num_steps > 2**31 - 1 - orbits.WINDOW:
             raise InputError(f"num_steps must be below 2^31, not {self.num_steps}")
         _check_whole("seed", self.seed, 0)
+        if self.seed >= 2**63:
+            raise InputError(f"seed must be below 2^63, not {self.seed}")
         _check_whole("num_paths", self.num_paths, 0)
         for name in ("batch_size", "tile_size"):
             if getattr(self, name) is not None:
@@ -285,7 +287,7 @@ def limits_of(options: RunOptions) -> Limits:
     """When trajectories stop, in the precision of the run."""
     real = np.dtype(options.precision).type
     return Limits(
-        np.int32(options.num_steps),
+        options.num_steps,
         real(options.gradient_tolerance),
         real(options.divergence_bound),
         real(options.gradient_noise),

@@ -168,7 +168,10 @@ class GridTable(_Table):
 
 
 class Run(_Table):
-    """The table ``[run]``: the options of a sweep; those not given have the defaults of `RunOptions`."""
+    """The table ``[run]``: the options of a sweep.
+
+    Those not given have the defaults of `RunOptions`, but a few trajectories are kept for the figures.
+    """
 
     optimizer: str | None = None
     num_steps: int | None = None
@@ -183,7 +186,7 @@ class Run(_Table):
     gradient_noise: float | None = None
     shared_draws: bool | None = None
     tile_size: int | None = None
-    num_paths: int | None = None
+    num_paths: int = 6
 
 
 class Document(_Table):
@@ -384,9 +387,7 @@ class Spec:
         data = self.data.model_dump(exclude_defaults=True)
         if self.data.file is not None:
             data["sha256"] = hashlib.sha256((self.folder / self.data.file).read_bytes()).hexdigest()
-        grid: dict[str, Any] = {
-            name: axis.model_dump(exclude_defaults=True) for name, axis in self.axes.items()
-        }
+        grid: dict[str, Any] = {name: axis.model_dump(exclude_defaults=True) for name, axis in self.axes.items()}
         document = {
             "name": self.name,
             "data": data,
@@ -574,9 +575,7 @@ def _sentence(detail: Any) -> str:
         return _no_key(path)
     if kind == "missing":
         where = _shown_path(path[:-1])
-        return (
-            f"{where} needs the key {path[-1]!r}" if len(path) > 1 else f"{where} needs a table [{path[0]}]"
-        )
+        return f"{where} needs the key {path[-1]!r}" if len(path) > 1 else f"{where} needs a table [{path[0]}]"
     # An axis may be meant to be one of the other keys of [grid].
     keys = list(GridTable.model_fields) if path[0] == "grid" and len(path) == 2 else []
     close = [] if path[-1] in keys else difflib.get_close_matches(str(path[-1]), keys, 1, cutoff=0.7)

@@ -186,9 +186,7 @@ def write_folder(
             _write_json(folder / SUMMARY, summary)
             written.append(folder / SUMMARY)
     except OSError as error:
-        raise InputError(
-            f"output folder {str(folder)!r} cannot be written: {error.strerror or error}"
-        ) from None
+        raise InputError(f"output folder {str(folder)!r} cannot be written: {error.strerror or error}") from None
     finally:
         if made and not written:
             with suppress(OSError):
@@ -232,25 +230,6 @@ def read_partial(folder: str | os.PathLike, label: str) -> xr.Dataset:
       InputError: as for `read_result`.
     """
     return read_result(Path(folder) / f"{label}{SUFFIX}")
-
-
-def write_basins(figure: Any, folder: str | os.PathLike) -> Path:
-    """Writes the comparison's figure, or replaces it.
-
-    Args:
-      figure: a matplotlib figure.
-      folder: an output folder.
-
-    Returns:
-      The path.
-
-    Raises:
-      InputError: it cannot be written.
-    """
-    path = Path(folder) / BASINS
-    with _whole(path) as partial:
-        figure.savefig(partial, format="png")
-    return path
 
 
 def _write_array(group: zarr.Group, name: str, variable: xr.Variable) -> None:

@@ -137,6 +137,8 @@ def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:
     given = dict(options.hyperparameters or {})
     for name in given:
         if name not in allowed:
+            if not allowed:
+                raise InputError(f"optimizer {options.optimizer!r} has no hyperparameter {name!r}, nor any other")
             raise unknown(f"hyperparameter of {options.optimizer!r}:", name, allowed)
     names = {LEARNING_RATE: options.learning_rate, **given}
     names |= {name: value for name, value in allowed.items() if name in grid.axes}
@@ -146,14 +148,16 @@ def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:
             raise InputError(f"batch_size needs a problem with data, and {problem.name} has none")
         if options.batch_size > min(rows):
             raise InputError(f"batch_size must be at most the number of samples, {min(rows)}")
-    bound = BoundGrid(grid, problem, names, options.key("starts"))
     needed, available = memory_estimate(problem, grid, options), psutil.virtual_memory().available
     if needed > available:
         raise InputError(
             f"the grid of {grid.size:,} trajectories needs about {needed / 2**30:.1f} GiB of memory, and "
             f"{available / 2**30:.1f} GiB are available: use fewer points along an axis"
         )
-    return bound
+    largest = max((np.abs(leaf).max(initial=0) for leaf in jax.tree.leaves(problem.data)), default=0)
+    if largest > 0.1 * np.finfo(options.precision).max:
+        raise InputError(f"the data reach {largest:g}, which is too large for precision {options.precision}")
+    return BoundGrid(grid, problem, names, options.key("starts"))
 
 
 def memory_estimate(problem: Problem, grid: Grid, options: RunOptions) -> int:
@@ -205,10 +209,8 @@ def _path_variables(
     paths = run_paths(problem, bound, options, which)
     shape = paths.position.shape
     flat = paths.position.reshape(-1, shape[-1]).astype(np.float64)
-    finite = np.isfinite(flat).all(axis=1)
-    loss, gradient = map_points(
-        _loss_and_gradient, problem, np.where(finite[:, None], flat, 0.0), tile_size=1024
-    )
+    finite = np.logical_and.reduce(np.isfinite(flat), axis=1)
+    loss, gradient = map_points(_loss_and_gradient, problem, np.where(finite[:, None], flat, 0.0), tile_size=1024)
     norm = np.linalg.norm(gradient, axis=1)
     dims = ("path_step", "trajectory")
     return {
@@ -236,9 +238,7 @@ def _to_dataset(
         "num_steps": ends.num_steps,
         "period": ends.period,
     }
-    variables: dict[str, Any] = {
-        name: (axes, bound.to_grid_order(column)) for name, column in columns.items()
-    }
+    variables: dict[str, Any] = {name: (axes, bound.to_grid_order(column)) for name, column in columns.items()}
     variables["end_point"] = ((*axes, "parameter"), bound.to_grid_order(ends.point))
     loss, gradient = _initial_surface(problem, bound)
     variables["initial_loss"] = (initial, loss)
@@ -275,12 +275,9 @@ def _initial_surface(problem: Problem, bound: BoundGrid) -> tuple[np.ndarray, np
     num = math.prod(shape)
     indices = np.unravel_index(np.arange(num), shape) if shape else ()
     columns = {
-        name: bound.grid.coordinates[name][index]
-        for name, index in zip(bound.initial_axes, indices, strict=True)
+        name: bound.grid.coordinates[name][index] for name, index in zip(bound.initial_axes, indices, strict=True)
     }
-    loss, gradient = map_points(
-        _loss_and_gradient, problem, bound.initial_points(columns, num), tile_size=16_384
-    )
+    loss, gradient = map_points(_loss_and_gradient, problem, bound.initial_points(columns, num), tile_size=16_384)
     with np.errstate(over="ignore"):
         loss, gradient = loss.astype(np.float32), gradient.astype(np.float32)
     return loss.reshape(shape), gradient.reshape(*shape, -1)

@@ -50,9 +50,7 @@ class TestEveryActivation:
     def test_agrees_with_its_reference(self, name):
         with jax.enable_x64(True):
             z = samples()
-            np.testing.assert_allclose(
-                ACTIVATIONS[name].function(z), REFERENCES[name](np.array(z)), rtol=1e-13
-            )
+            np.testing.assert_allclose(ACTIVATIONS[name].function(z), REFERENCES[name](np.array(z)), rtol=1e-13)
 
     def test_numerical_gradient(self, name):
         with jax.enable_x64(True):

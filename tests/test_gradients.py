@@ -38,9 +38,7 @@ def test_neuron_gradient_is_that_of_autodiff(activation, loss):
         params = neuron(2, activation, bias=loss != "sse").init(KEY)
         arguments = params, jnp.array(X), targets()[:, 0]
         expected = autodiff(activation, loss)(*arguments)
-        chex.assert_trees_all_close(
-            gradient_of(activation, loss)(*arguments), expected, rtol=1e-12, atol=1e-14
-        )
+        chex.assert_trees_all_close(gradient_of(activation, loss)(*arguments), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(("activation", "loss"), PAIRS)
@@ -49,9 +47,7 @@ def test_layer_gradient_is_that_of_autodiff(activation, loss):
         params = layer(2, 3, activation).init(KEY)
         arguments = params, jnp.array(X), targets()
         expected = autodiff(activation, loss)(*arguments)
-        chex.assert_trees_all_close(
-            gradient_of(activation, loss)(*arguments), expected, rtol=1e-12, atol=1e-14
-        )
+        chex.assert_trees_all_close(gradient_of(activation, loss)(*arguments), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(("activation", "loss"), ELEMENTWISE)
@@ -111,9 +107,7 @@ def test_descent_down_the_bowl_of_the_lecture():
 
 def test_descent_step_takes_any_pytree():
     point = {"a": jnp.ones(2), "b": (1.0,)}
-    chex.assert_trees_all_close(
-        descent_step(point, point, learning_rate=0.5), {"a": jnp.full(2, 0.5), "b": (0.5,)}
-    )
+    chex.assert_trees_all_close(descent_step(point, point, learning_rate=0.5), {"a": jnp.full(2, 0.5), "b": (0.5,)})
 
 
 def test_worked_derivative_of_the_lecture():

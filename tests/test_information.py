@@ -144,8 +144,8 @@ def test_weighted_logarithms():
     np.testing.assert_array_equal(product(jnp.array([0.0, 0.0]), jnp.array([-jnp.inf, 5.0])), [0, 0])
 
 
-def test_paired_takes_integers_and_lists():
-    first, second = paired([0, 1], jnp.array([0.5, 0.5]))
+def test_paired_takes_integers():
+    first, second = paired(np.array([0, 1]), jnp.array([0.5, 0.5]))
     assert first.dtype == second.dtype == "float32"
 
 

@@ -116,9 +116,7 @@ class TestEveryCost:
     def test_is_one_object_and_is_traced_once(self, activation, loss):
         chex.clear_trace_counter()
         assert cost_of(activation, loss) is cost_of(loss=loss, activation=activation)
-        evaluate = jax.jit(
-            chex.assert_max_traces(lambda cost, z: cost(z, probabilities()), n=1), static_argnums=0
-        )
+        evaluate = jax.jit(chex.assert_max_traces(lambda cost, z: cost(z, probabilities()), n=1), static_argnums=0)
         for z in (scores(), -scores()):
             evaluate(cost_of(activation, loss), z)
 
@@ -143,8 +141,7 @@ def test_registry_is_complete():
         (
             "relu",
             "cross_entropy",
-            "the loss 'cross_entropy' needs an activation that gives probabilities: "
-            "sigmoid or softmax, not 'relu'",
+            "the loss 'cross_entropy' needs an activation that gives probabilities: sigmoid or softmax, not 'relu'",
         ),
         (
             "softplus",
@@ -189,9 +186,7 @@ def test_cross_entropies_from_logits():
     np.testing.assert_allclose(
         losses.sigmoid_binary_cross_entropy(z, t), optax.sigmoid_binary_cross_entropy(z, t), rtol=1e-5
     )
-    np.testing.assert_allclose(
-        losses.softmax_cross_entropy(z, t), optax.softmax_cross_entropy(z, t), rtol=1e-5
-    )
+    np.testing.assert_allclose(losses.softmax_cross_entropy(z, t), optax.softmax_cross_entropy(z, t), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +207,15 @@ def test_logits_and_probabilities_agree(from_logits, from_predictions, activatio
             np.testing.assert_allclose(stable, jax.jit(order(composed))(z, t), rtol=1e-9, atol=1e-12)
 
 
+def test_softmax_gradient_for_targets_that_do_not_sum_to_one():
+    z, t = scores(), 2 * probabilities()
+    gradient = jax.grad(lambda z: losses.softmax_cross_entropy(z, t).sum())(z)
+    np.testing.assert_allclose(gradient, 2 * ACTIVATIONS["softmax"].function(z) - t, rtol=1e-5, atol=1e-6)
+
+
 def test_binary_is_the_two_class_case_of_categorical():
     z, t = scores()[0], probabilities()[0]
-    two = losses.softmax_cross_entropy(
-        jnp.stack([z, jnp.zeros_like(z)], axis=-1), jnp.stack([t, 1 - t], axis=-1)
-    )
+    two = losses.softmax_cross_entropy(jnp.stack([z, jnp.zeros_like(z)], axis=-1), jnp.stack([t, 1 - t], axis=-1))
     np.testing.assert_allclose(losses.sigmoid_binary_cross_entropy(z, t), two, rtol=1e-5)
 
 

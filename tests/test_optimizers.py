@@ -43,9 +43,7 @@ class TestEveryOptimizer:
         run = jax.jit(lambda rate: descend(lambda: factory(rate), start(jnp.float32), 50))
         batch, single = jax.vmap(run)(rates), [run(rate) for rate in rates]
         for leaf, expected in batch.items():
-            np.testing.assert_allclose(
-                expected, np.stack([end[leaf] for end in single]), rtol=2e-5, atol=1e-6
-            )
+            np.testing.assert_allclose(expected, np.stack([end[leaf] for end in single]), rtol=2e-5, atol=1e-6)
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize("traced", [False, True])
@@ -73,10 +71,7 @@ class TestEveryOptimizer:
             return quadratic(descend(factory, start(dtype), 500))
 
         with jax.enable_x64(dtype == "float64"):
-            batch = {
-                key: jnp.array([value, 0.95 * value], dtype)
-                for key, value in optimizer.hyperparameters.items()
-            }
+            batch = {key: jnp.array([value, 0.95 * value], dtype) for key, value in optimizer.hyperparameters.items()}
             losses = jax.jit(jax.vmap(run))(jnp.array([0.02, 0.05], dtype), batch)
             assert losses.dtype == dtype
             assert (losses < 0.99 * quadratic(start(dtype))).all()
@@ -139,8 +134,7 @@ def test_stability_limit(name, limit):
 
     with jax.enable_x64(True):
         below, above = (
-            np.abs(jax.jit(jax.vmap(run))(side * limit(momentum) / sharpness, momentum))
-            for side in (0.999, 1.001)
+            np.abs(jax.jit(jax.vmap(run))(side * limit(momentum) / sharpness, momentum)) for side in (0.999, 1.001)
         )
     assert (below < 1e-3).all()
     assert (above > 1e3).all()

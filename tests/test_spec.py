@@ -52,7 +52,7 @@ class TestSamples:
         np.testing.assert_allclose(grid.coordinates["learning_rate"], [0.01, 0.1, 1, 10, 100])
 
     def test_options_have_the_defaults_of_a_sweep(self):
-        assert self.spec.options() == RunOptions()
+        assert self.spec.options() == RunOptions(num_paths=6)
 
     def test_without_bias(self):
         spec = read(SAMPLES, "bias = false", OBJECTIVE, GRID)
@@ -77,7 +77,12 @@ def test_run_reaches_the_options():
     run = '[run]\noptimizer = "momentum"\nprecision = "float64"\nhyperparameters = { momentum = 0.5 }'
     options = read(SAMPLES, OBJECTIVE, GRID, run, overrides={"seed": 3, "num_steps": 8}).options()
     expected = RunOptions(
-        optimizer="momentum", precision="float64", hyperparameters={"momentum": 0.5}, num_steps=8, seed=3
+        optimizer="momentum",
+        precision="float64",
+        hyperparameters={"momentum": 0.5},
+        num_steps=8,
+        seed=3,
+        num_paths=6,
     )
     assert options == expected
 
@@ -165,10 +170,7 @@ class TestJson:
         assert read(SAMPLES, OBJECTIVE, GRID, run).to_json() == read(SAMPLES, OBJECTIVE, GRID).to_json()
 
     def test_another_option_is_another_spec(self):
-        assert (
-            read(SAMPLES, OBJECTIVE, GRID, "[run]\nseed = 1").to_json()
-            != read(SAMPLES, OBJECTIVE, GRID).to_json()
-        )
+        assert read(SAMPLES, OBJECTIVE, GRID, "[run]\nseed = 1").to_json() != read(SAMPLES, OBJECTIVE, GRID).to_json()
 
 
 class TestPlaces:
@@ -210,7 +212,5 @@ class TestPlaces:
             read(SAMPLES, OBJECTIVE, GRID, "[run]\nnum_steps = 5", overrides={"num_steps": 0}).validate()
 
     def test_key_inside_an_inline_table(self):
-        with pytest.raises(
-            InputError, match=r"spec, line 3: \[grid\] bias has no key 'nums': did you mean 'num'"
-        ):
+        with pytest.raises(InputError, match=r"spec, line 3: \[grid\] bias has no key 'nums': did you mean 'num'"):
             parse_spec("\n" + GRID.replace("num = 3", "nums = 3").lstrip() + SAMPLES + OBJECTIVE)

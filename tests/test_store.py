@@ -177,12 +177,3 @@ class TestFolder:
     def test_no_folder(self, tmp_path):
         with pytest.raises(InputError, match="no folder"):
             store.read_folder(tmp_path / "out")
-
-    def test_basins_are_replaced(self, tmp_path):
-        class Figure:
-            def savefig(self, path, *, format):
-                path.write_text(format)
-
-        for _ in range(2):
-            assert store.write_basins(Figure(), tmp_path).read_text() == "png"
-        assert [path.name for path in tmp_path.iterdir()] == ["basins.png"]

@@ -26,9 +26,7 @@ def wilson(count, total):
 
 
 BOWL = Problem(name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0})
-BOWL_GRID = Grid(
-    {"w": Axis.linear(-2, 2, 5), "b": Axis.linear(-2, 2, 4), "learning_rate": Axis.of([0.1, 0.4])}
-)
+BOWL_GRID = Grid({"w": Axis.linear(-2, 2, 5), "b": Axis.linear(-2, 2, 4), "learning_rate": Axis.of([0.1, 0.4])})
 
 
 class TestDataset:
@@ -152,7 +150,10 @@ class TestOutcomes:
         # On the line itself (both 40-point axes are symmetric) rounding decides.
         away = np.abs(result["weight[0]"] + result["bias"]) > 1e-6
         assert (((result.outcome == OUTCOMES["dead"]) == expected) | ~away).all()
-        assert ((result.outcome == OUTCOMES["global_minimum"]) | expected | ~away).all()
+        # The others are solved, but for starts so near the line that they have not yet moved away from it.
+        solved = (result.outcome == OUTCOMES["global_minimum"]) | (result.outcome == OUTCOMES["unfinished"])
+        assert (solved | expected | ~away).all()
+        assert share(result, "unfinished") < 0.01
 
     @pytest.mark.slow
     def test_relu_dead_basin_and_born_dead_fractions(self):
@@ -207,9 +208,7 @@ class TestOutcomes:
         assert (result.period.values == period).all()
 
     def test_start_on_a_saddle_stays(self):
-        saddle = Problem(
-            name="saddle", objective=lambda p: p["x"] ** 2 - p["y"] ** 2, params={"x": 0.0, "y": 0.0}
-        )
+        saddle = Problem(name="saddle", objective=lambda p: p["x"] ** 2 - p["y"] ** 2, params={"x": 0.0, "y": 0.0})
         grid = Grid({"x": Axis.linear(-1, 1, 3), "y": Axis.of([0.0, 0.1])})
         result = sweep(saddle, grid, learning_rate=0.1, num_steps=2000)
         assert (result.outcome.sel(y=0.0) == OUTCOMES["saddle"]).all()
@@ -222,9 +221,7 @@ class TestOutcomes:
         assert share(result, "unfinished") == 1
 
     def test_manifold_of_minima_is_solved(self):
-        product = Problem(
-            name="product", objective=lambda p: (p["u"] * p["v"] - 1) ** 2, params={"u": 0.0, "v": 0.0}
-        )
+        product = Problem(name="product", objective=lambda p: (p["u"] * p["v"] - 1) ** 2, params={"u": 0.0, "v": 0.0})
         grid = Grid({"u": Axis.linear(0.2, 2, 6), "v": Axis.linear(0.2, 2, 6)})
         result = sweep(product, grid, learning_rate=0.05)
         assert share(result, "global_minimum") == 1
@@ -277,9 +274,7 @@ class TestOptions:
         def heavy(learning_rate, momentum=0.5):
             return optax.sgd(learning_rate, momentum=momentum)
 
-        grid = Grid(
-            {"w": Axis.linear(-1, 1, 3), "learning_rate": Axis.of([0.1]), "momentum": Axis.of([0.0, 0.9])}
-        )
+        grid = Grid({"w": Axis.linear(-1, 1, 3), "learning_rate": Axis.of([0.1]), "momentum": Axis.of([0.0, 0.9])})
         ours = sweep(BOWL, grid, optimizer=heavy, num_steps=20)
         named = sweep(BOWL, grid, optimizer="momentum", num_steps=20)
         np.testing.assert_array_equal(ours.end_point, named.end_point)
@@ -308,9 +303,7 @@ class TestOptions:
         )
         result = sweep(problem, grid, learning_rate=1.0, num_steps=5)
         expected = problem.objective(
-            jax.tree.map(
-                lambda p, d, e: jnp.asarray(p - 4 * d + 4 * e, jnp.float32), problem.params, *directions
-            )
+            jax.tree.map(lambda p, d, e: jnp.asarray(p - 4 * d + 4 * e, jnp.float32), problem.params, *directions)
         )
         assert float(result.initial_loss[0, -1]) == pytest.approx(float(expected), rel=1e-5)
 
@@ -364,9 +357,7 @@ class TestGuards:
             sweep(BOWL, Grid(axes))
 
     def test_too_large_a_grid_is_refused_with_the_estimate(self):
-        grid = Grid(
-            {"w": Axis.linear(-1, 1, 10**6), "b": Axis.linear(-1, 1, 10**6), "learning_rate": Axis.of([0.1])}
-        )
+        grid = Grid({"w": Axis.linear(-1, 1, 10**6), "b": Axis.linear(-1, 1, 10**6), "learning_rate": Axis.of([0.1])})
         with pytest.raises(InputError, match=r"needs about [\d.]+ GiB"):
             sweep(BOWL, grid)
 

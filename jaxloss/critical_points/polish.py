@@ -131,9 +131,7 @@ def _spectrum_at(objective, structure: Structure, data, point: jax.Array):
     flattest = vectors[:, jnp.argmin(size)]
     far = 1e3 * (1 + jnp.linalg.norm(point)) * flattest
     level = 1e-9 * (1 + jnp.abs(loss))
-    one_sided = (jnp.abs(loss_at(point + far) - loss) <= level) ^ (
-        jnp.abs(loss_at(point - far) - loss) <= level
-    )
+    one_sided = (jnp.abs(loss_at(point + far) - loss) <= level) ^ (jnp.abs(loss_at(point - far) - loss) <= level)
     return loss, jnp.linalg.norm(gradient), eigenvalues, jnp.linalg.norm(step), one_sided
 
 
@@ -152,9 +150,7 @@ def _polish_one(objective, structure: Structure, data, point: jax.Array) -> jax.
     def newton(_, point):
         eigenvalues, vectors = jnp.linalg.eigh(jax.jacfwd(gradient)(point))
         size = jnp.abs(eigenvalues)
-        inverse = jnp.where(
-            size > ZERO_EIGENVALUE * jnp.max(size), 1 / jnp.where(size > 0, eigenvalues, 1.0), 0.0
-        )
+        inverse = jnp.where(size > ZERO_EIGENVALUE * jnp.max(size), 1 / jnp.where(size > 0, eigenvalues, 1.0), 0.0)
         stepped = point - vectors @ (inverse * (vectors.T @ gradient(point)))
         better = jnp.linalg.norm(gradient(stepped)) < jnp.linalg.norm(gradient(point))
         return jnp.where(better, stepped, point)

@@ -61,7 +61,7 @@ def multi_starts(problem: Problem, bounds: np.ndarray, *, num_starts: int | None
     """Points to polish: a Sobol sequence in ``bounds`` ``[parameter, 2]``, and the known critical points."""
     if num_starts is None:
         num_starts = int(np.clip(128 * problem.num_parameters, 256, 1024))
-    sobol = qmc.Sobol(problem.num_parameters, seed=np.random.default_rng(seed))
+    sobol = qmc.Sobol(problem.num_parameters, rng=np.random.default_rng(seed))
     unit = sobol.random_base2(max(num_starts - 1, 1).bit_length())[:num_starts]
     starts = bounds[:, 0] + unit * (bounds[:, 1] - bounds[:, 0])
     known = [np.asarray(problem.ravel(point), dtype=np.float64) for point in problem.critical_points]

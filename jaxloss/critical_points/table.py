@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxloss.critical_points.kinds import DEGENERATE, STRICT_MINIMUM, kinds
 from jaxloss.critical_points.polish import Polished
@@ -126,7 +126,7 @@ def capture(table: CriticalPoints, points: np.ndarray, gradient_tolerance: float
     radius = np.where(
         strict, np.clip(slack, CAPTURE_RADIUS * size, LARGEST_CAPTURE_RADIUS * size), CAPTURE_RADIUS * size
     )
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.logical_and.reduce(np.isfinite(points), axis=1)
     distance, nearest = cKDTree(table.copies).query(np.where(finite[:, None], points, 0.0))
     return np.where(finite & (distance <= radius[nearest]), table.copy_of[nearest], -1)
 

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,11 @@ def _fused_sums(z: jax.Array, c: jax.Array) -> jax.Array:
     return (z * z).sum(-1) - (c * z).sum(-1)
 
 
-def check(device: jax.Device | None = None, sums=_fused_sums) -> None:
+def check(device: Any = None, sums=_fused_sums) -> None:
     """Compares fused reductions of 2^16 and more outputs with NumPy.
 
     Args:
-      device: where to run; default the first device.
+      device: the `jax.Device` to run on; default the first.
       sums: the jitted function under test; another one makes the check fail on purpose.
 
     Raises:
@@ -52,6 +53,6 @@ def check(device: jax.Device | None = None, sums=_fused_sums) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def check_once(device: jax.Device) -> None:
+def check_once(device: Any) -> None:
     """`check`, once for each process and device."""
     check(device)

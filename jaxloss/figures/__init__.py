@@ -1,1 +1,55 @@
-"""Figures."""
+"""Figures: what stored results look like. Nothing is recomputed here.
+
+======================  ========================================================================
+`plot_comparison`       the outcome maps of several objectives, one row each: ``basins.png``
+`plot_outcome_map`      where each initial point of one objective ends up
+`plot_outcome_fractions`  how often each outcome occurs, against the learning rate
+`plot_loss_surface`     the loss, its gradient field, the critical points and the recorded paths
+`plot_learning_curves`  loss and gradient along the recorded paths
+`plot_plane`            the loss over a plane through many parameters, with the outcomes on top
+`plot_all`              every figure that the results allow, into one folder
+======================  ========================================================================
+
+Each returns a ``matplotlib.figure.Figure`` and, given ``path``, writes a PNG of 200 dots per inch.
+matplotlib is imported when the first figure is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxloss.figures.fractions import plot_outcome_fractions
+    from jaxloss.figures.gallery import plot_all
+    from jaxloss.figures.learning_curves import plot_learning_curves
+    from jaxloss.figures.loss_surface import plot_loss_surface, plot_plane
+    from jaxloss.figures.outcome_maps import plot_comparison, plot_outcome_map
+
+__all__ = [
+    "plot_all",
+    "plot_comparison",
+    "plot_learning_curves",
+    "plot_loss_surface",
+    "plot_outcome_fractions",
+    "plot_outcome_map",
+    "plot_plane",
+]
+
+_MODULES = {
+    "plot_all": "gallery",
+    "plot_comparison": "outcome_maps",
+    "plot_learning_curves": "learning_curves",
+    "plot_loss_surface": "loss_surface",
+    "plot_outcome_fractions": "fractions",
+    "plot_outcome_map": "outcome_maps",
+    "plot_plane": "loss_surface",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

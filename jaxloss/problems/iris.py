@@ -34,7 +34,7 @@ def iris(
             raise unknown("feature", name, FEATURES)
     if len(set(species)) != 2 or not features:
         raise InputError("iris needs two different species and at least one feature")
-    columns = read_columns(str(files(__package__) / "data" / "iris.csv"))
+    columns = read_columns(str(files("jaxloss.problems") / "data" / "iris.csv"))
     chosen = np.isin(columns["species"], species)
     inputs = np.stack([columns[name][chosen].astype(np.float64) for name in features], axis=1)
     if standardize:

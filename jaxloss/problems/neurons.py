@@ -56,9 +56,7 @@ def auer_fig3a(activation: str = "sigmoid", loss: str = "sse") -> Problem:
 def separable_but_stuck(activation: str = "tanh", loss: str = "half_sse") -> Problem:
     """Linearly separable samples whose only finite minimum of the squared error does not separate them."""
     toward, across = np.array([1.0, 1.0]) / np.sqrt(2), 0.8 * np.array([1.0, -1.0]) / np.sqrt(2)
-    inputs = np.concatenate(
-        [np.tile(toward + across, (60, 1)), np.tile(toward - across, (60, 1)), [[-1.0, 0.5]]]
-    )
+    inputs = np.concatenate([np.tile(toward + across, (60, 1)), np.tile(toward - across, (60, 1)), [[-1.0, 0.5]]])
     return neuron_problem(
         activation,
         loss,

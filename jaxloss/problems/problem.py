@@ -48,9 +48,7 @@ class Problem:
       InputError: the objective does not return one real number for ``params``.
 
     Examples:
-      >>> bowl = Problem(
-      ...     name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0}
-      ... )
+      >>> bowl = Problem(name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0})
       >>> bowl.parameter_names
       ('b', 'w')
       >>> float(bowl.objective({"w": 3.0, "b": 4.0}))
@@ -139,7 +137,7 @@ class Structure(NamedTuple):
         leaves = [module.asarray(leaf) for leaf in leaves]
         return module.concatenate(
             [
-                leaf.reshape(leaf.shape[: leaf.ndim - len(shape)] + (math.prod(shape),))
+                leaf.reshape(*leaf.shape[: leaf.ndim - len(shape)], math.prod(shape))
                 for leaf, shape in zip(leaves, self.shapes, strict=True)
             ],
             axis=-1,
@@ -195,11 +193,13 @@ def _as_float_arrays(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(convert, params)
 
 
+def _afresh(function: Callable) -> Callable:
+    """The function as a throw-away object: a cached trace would fix the precision of the arrays it closes over."""
+    return functools.partial(function)
+
+
 def _check_scalar(objective: Callable[[Params], jax.Array], params: Params) -> None:
-    # A throw-away function: a trace that stays cached would fix the precision of the arrays it closes over.
-    out = jax.eval_shape(
-        lambda params: objective(params), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
-    )
+    out = jax.eval_shape(_afresh(objective), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params))
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
         raise InputError(f"objective must return one real number for params, but it returns {out}")
 
@@ -214,4 +214,4 @@ def _has_pieces(objective: Callable[[Params], jax.Array], params: Params) -> boo
             for eqn in jaxpr.eqns
         )
 
-    return visit(jax.make_jaxpr(lambda params: objective(params))(params).jaxpr)
+    return visit(jax.make_jaxpr(_afresh(objective))(params).jaxpr)

@@ -24,9 +24,9 @@ def neuron_problem(
     name: str | None = None,
     **facts: Any,
 ) -> Problem:
-    """One neuron, ``activation(weight . x + bias)``, under a loss: the lecture's subject.
+    r"""One neuron, ``activation(weight . x + bias)``, under a loss: the lecture's subject.
 
-    .. math:: J(w, b) = \\frac1n \\sum_i \\ell(h(w \\cdot x_i + b), t_i)
+    .. math:: J(w, b) = \frac1n \sum_i \ell(h(w \cdot x_i + b), t_i)
 
     Args:
       activation: a name of `jaxloss.activations.ACTIVATIONS`.
@@ -53,9 +53,7 @@ def neuron_problem(
     """
     inputs, targets = _check_data(inputs, targets)
     if targets.ndim != 1:
-        raise InputError(
-            f"targets of a neuron must be one number for each sample, not of shape {targets.shape}"
-        )
+        raise InputError(f"targets of a neuron must be one number for each sample, not of shape {targets.shape}")
     if activation == "softmax":
         raise InputError("activation 'softmax' needs several output nodes: use network_problem")
     objective, outputs = _compiled_once("neuron", (inputs.shape[1],), (activation,), loss, bias)
@@ -110,17 +108,13 @@ def network_problem(
     """
     inputs, targets = _check_data(inputs, targets)
     if len(sizes) < 2 or len(activations) != len(sizes) - 1:
-        raise InputError(
-            f"activations must name one for each layer after the input: {len(sizes) - 1} of them"
-        )
+        raise InputError(f"activations must name one for each layer after the input: {len(sizes) - 1} of them")
     if inputs.shape[1] != sizes[0]:
         raise InputError(f"sizes[0] must be the number of features, {inputs.shape[1]}, not {sizes[0]}")
     if targets.ndim == 1 and sizes[-1] == 1:
         targets = targets[:, None]
     if targets.shape[1:] != (sizes[-1],):
-        raise InputError(
-            f"targets must have {sizes[-1]} columns, one for each output node, not {targets.shape}"
-        )
+        raise InputError(f"targets must have {sizes[-1]} columns, one for each output node, not {targets.shape}")
     objective, outputs = _compiled_once("network", tuple(sizes), tuple(activations), loss, bias)
     _check_targets(loss, activations[-1], targets)
     model = models.multilayer_perceptron(tuple(sizes), tuple(activations), bias=bias)
@@ -167,9 +161,7 @@ def _check_data(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
         if array.size == 0:
             raise InputError(f"{field} must hold at least one sample, but it is empty")
         if not np.all(np.isfinite(array)):
-            raise InputError(
-                f"{field} must be finite, but sample {np.argwhere(~np.isfinite(array))[0][0]} is not"
-            )
+            raise InputError(f"{field} must be finite, but sample {np.argwhere(~np.isfinite(array))[0][0]} is not")
         arrays[field] = array
     inputs, targets = arrays["inputs"], arrays["targets"]
     if inputs.ndim == 1:
@@ -177,9 +169,7 @@ def _check_data(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     if inputs.ndim != 2 or targets.ndim not in (1, 2):
         raise InputError(f"inputs must be n rows of d features, not an array of shape {inputs.shape}")
     if len(inputs) != len(targets):
-        raise InputError(
-            f"inputs and targets must have the same length, not {len(inputs)} and {len(targets)}"
-        )
+        raise InputError(f"inputs and targets must have the same length, not {len(inputs)} and {len(targets)}")
     return inputs, targets
 
 

@@ -1,0 +1,385 @@
+"""What a stored result offers to a figure: axes, slices, labels in display order, critical points."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from jaxloss.activations import ACTIVATIONS
+from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE
+from jaxloss.errors import InputError
+from jaxloss.grids import LEARNING_RATE, START
+from jaxloss.losses import LOSSES
+from jaxloss.outcomes import NAMES, OUTCOMES, TRAPPED
+
+# How many attractors of one outcome have a colour of their own; the rest share one.
+MAX_ATTRACTORS = 4
+GLOBAL = "global minimum"
+SPURIOUS = "spurious minimum"
+_ORDER = [*range(1, len(NAMES)), 0]
+_LETTERS = "ABCDEFGH"
+
+
+class Fate(NamedTuple):
+    """An outcome, and which of its attractors.
+
+    Attributes:
+      outcome: the code.
+      rank: which attractor of that outcome, from 0; `MAX_ATTRACTORS` for all the others together.
+      label: what the legend says.
+    """
+
+    outcome: int
+    rank: int
+    label: str
+
+
+class Fates(NamedTuple):
+    """Every fate of one result, in display order, and how to find the fate of a trajectory.
+
+    Attributes:
+      entries: the fates.
+      keys: outcome * 2**32 + attractor of each label that occurs, ascending.
+      positions: index into ``entries`` of each key.
+    """
+
+    entries: list[Fate]
+    keys: np.ndarray
+    positions: np.ndarray
+
+    def of(self, outcome: np.ndarray, attractor: np.ndarray) -> np.ndarray:
+        """Index into ``entries`` of each trajectory, same shape."""
+        return self.positions[np.searchsorted(self.keys, _key(outcome, attractor))]
+
+
+class CriticalPoint(NamedTuple):
+    """A row of the table of critical points; ``kind`` tells global from spurious minima."""
+
+    location: np.ndarray
+    kind: str
+    loss: float
+    sharpness: float
+
+
+def named(results: Mapping[str, xr.Dataset] | Sequence[xr.Dataset] | xr.Dataset) -> dict[str, xr.Dataset]:
+    """The results by label: the mapping's own, or the names of the results, made unique.
+
+    Args:
+      results: a mapping, a sequence, or one result.
+
+    Returns:
+      A dictionary in the given order, each result checked.
+
+    Raises:
+      InputError: there is none, or one that is not a sweep's result.
+    """
+    if isinstance(results, xr.Dataset):
+        results = [results]
+    if isinstance(results, Mapping):
+        labelled = {str(label): result for label, result in results.items()}
+    else:
+        labelled = {}
+        for result in results:
+            label = name = str(getattr(result, "attrs", {}).get("name", "objective"))
+            number = 2
+            while label in labelled:
+                label, number = f"{name} ({number})", number + 1
+            labelled[label] = result
+    if not labelled:
+        raise InputError("results must hold at least one result of jaxloss.sweep, and it is empty")
+    return {label: checked(result) for label, result in labelled.items()}
+
+
+def checked(result: xr.Dataset) -> xr.Dataset:
+    """A sweep's result with every numbered axis ascending.
+
+    Args:
+      result: what `jaxloss.sweep` returned, or was read from its store.
+
+    Returns:
+      The same result.
+
+    Raises:
+      InputError: it is something else.
+    """
+    if not isinstance(result, xr.Dataset):
+        raise InputError(f"result must be the xarray.Dataset of jaxloss.sweep, not {type(result).__name__}")
+    if not {"outcome", "attractor"} <= set(result.data_vars):
+        raise InputError("result must be the dataset of jaxloss.sweep, but it has no variables outcome, attractor")
+    dims = [str(dim) for dim in result["outcome"].dims if dim in result.coords]
+    jumbled = [dim for dim in dims if np.any(np.diff(result[dim].values) < 0)]
+    return result.sortby(jumbled) if jumbled else result
+
+
+def title(label: str) -> str:
+    """A label for a heading: ``sigmoid-cross_entropy`` becomes ``sigmoid + cross entropy``.
+
+    Examples:
+      >>> title("sigmoid-mse"), title("xor-221")
+      ('sigmoid + MSE', 'xor-221')
+    """
+    activation, dash, loss = label.partition("-")
+    if dash and activation in ACTIVATIONS and loss in LOSSES:
+        words = (w.upper() if w in ("mse", "sse", "mae") else w for w in loss.split("_"))
+        return f"{activation.replace('_', ' ')} + {' '.join(words)}"
+    return label
+
+
+def initial_axes(result: xr.Dataset) -> list[str]:
+    """The axes that set the initial point, in grid order."""
+    if "initial_loss" in result:
+        return [str(dim) for dim in result["initial_loss"].dims]
+    return [str(dim) for dim in result["outcome"].dims if dim != LEARNING_RATE]
+
+
+def hyperparameter_axes(result: xr.Dataset) -> list[str]:
+    """The other axes, the learning rate first."""
+    initial = initial_axes(result)
+    names = [str(dim) for dim in result["outcome"].dims if dim not in initial]
+    return sorted(names, key=lambda name: name != LEARNING_RATE)
+
+
+def spatial_axes(result: xr.Dataset) -> list[str]:
+    """The initial axes that can be drawn: all but that of random starts."""
+    return [name for name in initial_axes(result) if name != START]
+
+
+def rates(result: xr.Dataset) -> np.ndarray:
+    """The learning rates; where the result has no such axis, its one rate, or NaN if it does not say."""
+    if LEARNING_RATE in result["outcome"].dims:
+        return np.asarray(result[LEARNING_RATE].values, dtype=np.float64)
+    return np.array([float(result.attrs.get(LEARNING_RATE, np.nan))])
+
+
+def evenly(count: int, limit: int) -> np.ndarray:
+    """Indices of at most ``limit`` of ``count`` values, the first and the last among them.
+
+    Rather a few fewer than uneven gaps.
+
+    Examples:
+      >>> evenly(9, 6).tolist(), evenly(8, 6).tolist()
+      ([0, 2, 4, 6, 8], [0, 1, 3, 4, 6, 7])
+    """
+    limit = max(1, int(limit))
+    if count <= limit:
+        return np.arange(count)
+    for number in range(limit, (2 * limit) // 3, -1):
+        if number > 1 and (count - 1) % (number - 1) == 0:
+            return np.linspace(0, count - 1, number).round().astype(int)
+    return np.linspace(0, count - 1, limit).round().astype(int)
+
+
+def sliced(result: xr.Dataset, keep: Sequence[str]) -> tuple[xr.Dataset, dict[str, float]]:
+    """The result at the middle value of every axis that is not kept.
+
+    Args:
+      result: a sweep's result.
+      keep: the axes that stay.
+
+    Returns:
+      The slice, and the value of each axis that it fixes.
+    """
+    others = [str(dim) for dim in result["outcome"].dims if dim not in keep]
+    middle = {dim: result.sizes[dim] // 2 for dim in others}
+    values = {dim: float(result[dim].values[index]) for dim, index in middle.items()}
+    return result.isel(middle), values
+
+
+def _key(outcome: np.ndarray, attractor: np.ndarray) -> np.ndarray:
+    return np.asarray(outcome, np.int64) * 2**32 + np.asarray(attractor, np.int64)
+
+
+def fates(result: xr.Dataset) -> Fates:
+    """Every fate in the whole result, whatever part of it a figure shows.
+
+    Attractors of one outcome are lettered in the order of their losses; beyond `MAX_ATTRACTORS` the least
+    frequent are taken together.
+
+    Args:
+      result: a sweep's result.
+
+    Returns:
+      The fates.
+    """
+    outcome, attractor = result["outcome"].values.ravel(), result["attractor"].values.ravel()
+    keys, counts = np.unique(_key(outcome, attractor), return_counts=True)
+    codes, attractors = keys >> 32, (keys & (2**32 - 1)).astype(np.uint32).view(np.int32)
+    # The key of attractor -1 borrows from the outcome.
+    codes = np.where(attractors < 0, codes + 1, codes)
+    if "path_outcome" in result:
+        known = _key(result["path_outcome"].values, result["path_attractor"].values)
+        assert np.isin(known, keys).all(), "a recorded path has a fate that is not in the map"
+    losses = result["critical_point_loss"].values if "critical_point_loss" in result else np.zeros(0)
+    entries: list[Fate] = []
+    positions = np.zeros(len(keys), dtype=int)
+    for code in _ORDER:
+        here = np.flatnonzero(codes == code)
+        if not len(here):
+            continue
+        owned = here[attractors[here] >= 0]
+        frequent = np.sort(owned[np.argsort(-counts[owned], kind="stable")][:MAX_ATTRACTORS])
+        rest = [i for i in here if i not in frequent]
+        name = NAMES[code].replace("_", " ")
+        for rank, i in enumerate(frequent):
+            positions[i] = len(entries)
+            letter = f" {_LETTERS[rank]}" if len(owned) > 1 else ""
+            index = attractors[i]
+            loss = f" (loss {number(losses[index])})" if index < len(losses) else ""
+            entries.append(Fate(code, rank, f"{name}{letter}{loss}"))
+        if rest:
+            positions[rest] = len(entries)
+            alone = not len(frequent)
+            entries.append(Fate(code, 0 if alone else MAX_ATTRACTORS, name if alone else f"{name}, others"))
+    return Fates(entries, keys, positions)
+
+
+def critical_points(result: xr.Dataset) -> list[CriticalPoint]:
+    """The table of critical points; a minimum at the infimum is a global one.
+
+    Args:
+      result: a sweep's result.
+
+    Returns:
+      One entry for each.
+    """
+    if "kind" not in result or "location" not in result:
+        return []
+    reached = result["attractor"].values[result["outcome"].values == OUTCOMES["global_minimum"]]
+    solving = set(np.unique(reached).tolist())
+    infimum = float(result.attrs.get("infimum", -np.inf))
+    rows = []
+    for i, kind in enumerate(result["kind"].values):
+        loss = float(result["critical_point_loss"].values[i])
+        solves = i in solving or bool(np.isclose(loss, infimum, rtol=1e-6, atol=1e-10))
+        shown = str(kind)
+        if shown == STRICT_MINIMUM or (shown == DEGENERATE and solves):
+            shown = GLOBAL if solves else SPURIOUS
+        sharpness = float(result["eigenvalues"].values[i].max()) if "eigenvalues" in result else np.nan
+        rows.append(CriticalPoint(result["location"].values[i], shown, loss, sharpness))
+    return rows
+
+
+def placed(result: xr.Dataset, axes: Sequence[str], fixed: Mapping[str, float]) -> list[tuple[np.ndarray, str]]:
+    """The critical points inside the window of a map, where they lie in its plane.
+
+    Args:
+      result: a sweep's result.
+      axes: those of the map.
+      fixed: the values at which the map slices the other axes.
+
+    Returns:
+      Position along ``axes``, and kind, of each. None where a parameter lies on no axis: its value is not known.
+    """
+    names = [str(name) for name in result["parameter"].values] if "parameter" in result.coords else []
+    if not set(axes) <= set(names) or not set(names) <= {*axes, *fixed}:
+        return []
+    columns = [names.index(axis) for axis in axes]
+    others = [(names.index(name), name) for name in names if name not in axes]
+    found = []
+    for point in critical_points(result):
+        near = all(abs(point.location[i] - fixed[name]) <= 0.5 * _spacing(result[name].values) for i, name in others)
+        position = point.location[columns]
+        inside = all(
+            low <= x <= high
+            for x, (low, high) in zip(position, (window(result[a].values) for a in axes), strict=True)
+        )
+        if near and inside:
+            found.append((position, point.kind))
+    return found
+
+
+def _spacing(values: np.ndarray) -> float:
+    return float(np.diff(values).max()) if len(values) > 1 else 1e-6
+
+
+def window(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest edge of the cells about the values of an axis."""
+    low, *_, high = edges(values)
+    return float(low), float(high)
+
+
+def is_log(values: np.ndarray) -> bool:
+    """Whether the values of an axis are positive, and their ratios vary less than their differences.
+
+    Examples:
+      >>> is_log(np.geomspace(0.01, 100, 9)), is_log(np.linspace(1, 2, 9)), is_log(np.array([0.1]))
+      (True, False, False)
+    """
+    if len(values) < 3 or values.min() <= 0:
+        return len(values) == 2 and bool(values.min() > 0 and values.max() / values.min() >= 5)
+    ratios, steps = np.diff(np.log(values)), np.diff(values)
+    return bool(np.ptp(ratios) / abs(ratios.mean()) < np.ptp(steps) / abs(steps.mean()))
+
+
+def edges(values: np.ndarray) -> np.ndarray:
+    """Edges of the cells about the values of an axis, midway between neighbours.
+
+    Args:
+      values: ascending, shape ``[n]``.
+
+    Returns:
+      Shape ``[n + 1]``.
+
+    Examples:
+      >>> edges(np.array([0.0, 1.0, 2.0])).tolist()
+      [-0.5, 0.5, 1.5, 2.5]
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if len(values) == 1:
+        return values[0] + np.array([-0.5, 0.5]) * max(1.0, abs(values[0])) * (0.2 if values[0] > 0 else 1.0)
+    scaled = np.log(values) if is_log(values) else values
+    middle = (scaled[1:] + scaled[:-1]) / 2
+    ends = [1.5 * scaled[0] - 0.5 * scaled[1]], [1.5 * scaled[-1] - 0.5 * scaled[-2]]
+    bounds = np.concatenate([ends[0], middle, ends[1]])
+    return np.exp(bounds) if is_log(values) else bounds
+
+
+def trapped_share(result: xr.Dataset) -> float:
+    """The fraction of trajectories that are trapped."""
+    return float(np.isin(result["outcome"].values, list(TRAPPED)).mean())
+
+
+def run_options(result: xr.Dataset) -> dict[str, Any]:
+    """The options of the run as the result tells them, empty if it does not."""
+    try:
+        return dict(json.loads(result.attrs["spec"])["run"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def number(value: Any) -> str:
+    """A scalar with three significant digits, without trailing zeros.
+
+    Examples:
+      >>> number(0.031622), number(100.0), number(5e-7), number(12345.0), number(0.0)
+      ('0.0316', '100', '5e-7', '12300', '0')
+    """
+    if value == 0 or not np.isfinite(value):
+        return f"{value:g}"
+    if not 1e-4 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
+        return f"{mantissa}e{int(exponent)}"
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage: whole numbers, finer below 1 %; never 0 % or 100 % of what is not.
+
+    Examples:
+      >>> percent(0.0), percent(0.0004), percent(0.004), percent(0.254), percent(0.9999), percent(1.0)
+      ('0 %', '<0.1 %', '0.4 %', '25 %', '>99.9 %', '100 %')
+    """
+    scaled = 100 * share
+    if share in (0, 1):
+        return f"{scaled:.0f} %"
+    if scaled < 0.1:
+        return "<0.1 %"
+    if scaled > 99.9:
+        return ">99.9 %"
+    return f"{scaled:.1f} %" if scaled < 0.95 or scaled > 99 else f"{scaled:.0f} %"
+
+
+KIND_ORDER = [GLOBAL, SPURIOUS, STRICT_SADDLE, MAXIMUM, DEGENERATE]

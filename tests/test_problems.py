@@ -1,0 +1,559 @@
+from importlib.resources import files
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from jaxloss import Problem, list_problems, load_problem, load_samples, network_problem, neuron_problem
+from jaxloss.errors import InputError
+from jaxloss.problems import PROBLEMS, parameter_names
+from jaxloss.problems.problem import Structure
+from jaxloss.problems.registry import problem_options
+
+examples = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def bowl(**fields):
+    defaults = {"name": "bowl", "objective": lambda p: p["w"] ** 2, "params": {"w": 0.0}}
+    return Problem(**defaults | fields)
+
+
+def neuron(activation="sigmoid", loss="mse", inputs=((-1.0,), (1.0,)), targets=(0.0, 1.0), **options):
+    return neuron_problem(activation, loss, inputs, targets, **options)
+
+
+def network(sizes=(2, 2, 1), activations=("tanh", "sigmoid"), loss="mse", inputs=None, targets=(0, 1), **options):
+    return network_problem(sizes, activations, loss, np.eye(2) if inputs is None else inputs, targets, **options)
+
+
+def in_float64(transform, problem, points):
+    """A transform of the objective (its value, gradient or Hessian) at a point, or at rows of points."""
+    with jax.enable_x64(True):
+        points, data = jnp.asarray(points, np.float64), jax.tree.map(np.array, problem.data)
+        function = transform(lambda point: problem.batch_objective(problem.unravel(point), data))
+        return np.asarray(jax.vmap(function)(points) if points.ndim == 2 else function(points))
+
+
+def loss_at(problem, params):
+    return in_float64(lambda objective: objective, problem, problem.ravel(params))
+
+
+def gradient_at(problem, params):
+    return in_float64(jax.grad, problem, problem.ravel(params))
+
+
+def hessian_at(problem, params):
+    return in_float64(jax.hessian, problem, problem.ravel(params))
+
+
+shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
+trees = st.recursive(
+    shapes.map(np.zeros),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=3) | st.tuples(inner, inner),
+    max_leaves=5,
+)
+
+
+class TestStructure:
+    @examples
+    @given(tree=trees, leading=shapes)
+    def test_ravel_inverts_unravel(self, tree, leading):
+        structure = Structure.of(tree)
+        vector = np.arange(np.prod((*leading, structure.num_parameters))).reshape(*leading, -1)
+        params = structure.unravel(vector)
+        assert jax.tree.structure(params) == jax.tree.structure(tree)
+        assert all(
+            leaf.shape == (*leading, *template.shape)
+            for leaf, template in zip(jax.tree.leaves(params), jax.tree.leaves(tree), strict=True)
+        )
+        np.testing.assert_array_equal(structure.ravel(params), vector)
+
+    @examples
+    @given(tree=trees)
+    def test_every_entry_has_a_name_of_its_own(self, tree):
+        names = parameter_names(tree)
+        assert len(set(names)) == len(names) == Structure.of(tree).num_parameters
+
+    def test_equal_structures_are_one_key(self):
+        first, second = (Structure.of({"w": np.full(2, fill), "b": fill}) for fill in (0.0, 1.0))
+        assert first == second
+        assert hash(first) == hash(second)
+        assert first != Structure.of({"w": np.zeros(3), "b": 0.0})
+
+    def test_ravel_works_inside_jit(self):
+        structure = Structure.of({"w": np.zeros((2, 2)), "b": 0.0})
+        vector = jnp.arange(5.0)
+        np.testing.assert_array_equal(jax.jit(lambda v: structure.ravel(structure.unravel(v)))(vector), vector)
+
+
+class TestParameterNames:
+    @pytest.mark.parametrize(
+        ("params", "names"),
+        [
+            ({"w": 0.0, "b": 0.0}, ("b", "w")),
+            ({"weight": np.zeros(2), "bias": 0.0}, ("bias", "weight[0]", "weight[1]")),
+            ({"layer_0": {"weight": np.zeros((1, 2))}}, ("layer_0.weight[0,0]", "layer_0.weight[0,1]")),
+            (np.zeros(2), ("params[0]", "params[1]")),
+            (0.0, ("params",)),
+        ],
+    )
+    def test_paths_and_indices(self, params, names):
+        assert parameter_names(params) == names
+
+    def test_a_name_says_which_entry_of_the_vector_it_is(self):
+        problem = network()
+        values = dict(zip(problem.parameter_names, problem.ravel(problem.params), strict=True))
+        assert values["layer_0.weight[1,0]"] == problem.params["layer_0"]["weight"][1, 0]
+        assert values["layer_1.bias[0]"] == problem.params["layer_1"]["bias"][0]
+
+
+class TestProblem:
+    @pytest.mark.parametrize(
+        ("fields", "sentence"),
+        [
+            ({"params": {}}, "params must hold at least one number"),
+            ({"params": None}, "params must hold at least one number"),
+            ({"params": {"w": "a"}}, "params: w must be a real number"),
+            ({"params": {"w": 1j}}, "params: w must be a real number"),
+            ({"params": {"w": np.nan}}, "params: w must be finite"),
+            ({"params": {"w": np.zeros(2)}}, "objective must return one real number"),
+            ({"objective": lambda p: 1}, "objective must return one real number"),
+            ({"objective": lambda p: (p["w"], p["w"])}, "objective must return one real number"),
+            ({"objective": 3}, "objective must be a function"),
+            ({"objective": None}, "either objective"),
+            ({"batch_objective": lambda p, data: p["w"]}, "either objective"),
+        ],
+    )
+    def test_bad_fields_are_named(self, fields, sentence):
+        with pytest.raises(InputError, match=sentence):
+            bowl(**fields)
+
+    def test_params_become_float64_arrays(self):
+        params = bowl(params={"w": 3}).params
+        assert params["w"].dtype == np.float64
+        assert params["w"].shape == ()
+
+    def test_objective_is_the_batch_objective_on_all_data(self):
+        data = (np.array([1.0, 2.0, 6.0]),)
+        problem = bowl(objective=None, data=data, batch_objective=lambda p, rows: jnp.mean((rows[0] - p["w"]) ** 2))
+        assert float(problem.objective({"w": 3.0})) == pytest.approx((4 + 1 + 9) / 3)
+        assert float(problem.batch_objective({"w": 3.0}, (data[0][:1],))) == pytest.approx(4)
+
+    def test_one_objective_compiles_once(self):
+        objective = lambda p: p["w"] ** 2  # noqa: E731
+        assert bowl(objective=objective).batch_objective is bowl(objective=objective).batch_objective
+
+    @pytest.mark.parametrize(
+        ("objective", "piecewise"),
+        [
+            (lambda p: p["w"] ** 2, False),
+            (lambda p: jnp.tanh(p["w"]) + jax.nn.sigmoid(p["w"]), False),
+            (lambda p: jnp.abs(p["w"]), True),
+            (lambda p: jax.nn.relu(p["w"]), True),
+            (lambda p: jnp.where(p["w"] > 0, p["w"], 0.0), True),
+            (jax.jit(lambda p: jnp.maximum(p["w"], 0.0)), True),
+        ],
+    )
+    def test_pieces_are_read_off_the_program(self, objective, piecewise):
+        assert bowl(objective=objective).piecewise is piecewise
+
+    def test_pieces_may_be_declared(self):
+        assert bowl(piecewise=True).piecewise is True
+        assert bowl(objective=lambda p: jnp.abs(p["w"]), piecewise=False).piecewise is False
+
+
+class TestNeuronProblem:
+    @pytest.mark.parametrize(
+        ("fields", "sentence"),
+        [
+            ({"activation": "sigmod"}, "unknown activation 'sigmod': did you mean 'sigmoid'"),
+            ({"loss": "mze"}, "unknown loss 'mze': did you mean 'mse'"),
+            ({"activation": "softmax"}, "activation 'softmax' needs several output nodes"),
+            ({"activation": "relu", "loss": "cross_entropy"}, "loss 'cross_entropy'.*not 'relu'"),
+            ({"inputs": [], "targets": []}, "inputs must hold at least one sample"),
+            ({"targets": []}, "targets must hold at least one sample"),
+            ({"inputs": [[1.0], [1.0, 2.0]]}, "inputs must be numbers in rows of equal length"),
+            ({"inputs": [["a"], ["b"]]}, "inputs must be numbers"),
+            ({"inputs": [[1.0], [np.nan]]}, "inputs must be finite, but sample 1"),
+            ({"targets": [np.inf, 0.0]}, "targets must be finite, but sample 0"),
+            ({"inputs": np.zeros((2, 1, 1))}, "inputs must be n rows of d features"),
+            ({"targets": [0.0]}, "inputs and targets must have the same length, not 2 and 1"),
+            ({"targets": [[0.0], [1.0]]}, "targets of a neuron must be one number for each sample"),
+            ({"loss": "cross_entropy", "targets": [0.0, 1.5]}, r"targets must lie in \[0, 1\].*1.5"),
+        ],
+    )
+    def test_bad_fields_are_named(self, fields, sentence):
+        with pytest.raises(InputError, match=sentence):
+            neuron(**fields)
+
+    @pytest.mark.parametrize("bias", [True, False])
+    def test_loss_by_hand(self, bias):
+        inputs, targets = np.array([[-1.0, 2.0], [0.5, 0.0], [3.0, -1.0]]), np.array([0.0, 1.0, 0.25])
+        weight, shift = np.array([0.3, -0.7]), 0.2
+        params = {"weight": weight} | ({"bias": np.array(shift)} if bias else {})
+        prediction = 1 / (1 + np.exp(-(inputs @ weight + (shift if bias else 0))))
+        entropy = -(targets * np.log(prediction) + (1 - targets) * np.log(1 - prediction))
+        for loss, expected in (
+            ("mse", np.mean((prediction - targets) ** 2)),
+            ("half_sse", np.sum((prediction - targets) ** 2) / 2),
+            ("cross_entropy", np.mean(entropy)),
+        ):
+            problem = neuron(loss=loss, inputs=inputs, targets=targets, bias=bias)
+            assert loss_at(problem, params) == pytest.approx(expected, rel=1e-12)
+
+    def test_outputs_are_the_predictions(self):
+        problem = neuron("relu", inputs=[[1.0], [2.0]])
+        outputs = problem.outputs({"weight": np.array([2.0]), "bias": np.array(-3.0)}, problem.data)
+        np.testing.assert_allclose(outputs, [0.0, 1.0])
+
+    def test_one_feature_may_be_a_plain_list(self):
+        flat, rows = neuron(inputs=[-1.0, 1.0]), neuron()
+        np.testing.assert_array_equal(flat.data[0], rows.data[0])
+
+    def test_cross_entropy_is_convex(self):
+        rng = np.random.default_rng(0)
+        problem = neuron(
+            loss="cross_entropy", inputs=rng.normal(size=(6, 2)), targets=(rng.random(6) > 0.5).astype(float)
+        )
+        hessians = in_float64(jax.hessian, problem, rng.normal(size=(20, 3)) * 4)
+        assert np.linalg.eigvalsh(hessians).min() >= -1e-12
+
+    def test_same_structure_shares_its_objective(self):
+        assert neuron().batch_objective is neuron(targets=[1.0, 0.0]).batch_objective
+        assert neuron().batch_objective is not neuron("tanh").batch_objective
+
+    @pytest.mark.parametrize(("activation", "piecewise"), [("sigmoid", False), ("tanh", False), ("relu", True)])
+    def test_pieces_follow_the_activation(self, activation, piecewise):
+        assert neuron(activation).piecewise is piecewise
+
+    def test_further_facts_and_names(self):
+        problem = neuron(name="mine", infimum=0.0, citation="somebody, 1999")
+        assert (problem.name, problem.infimum, problem.citation) == ("mine", 0.0, "somebody, 1999")
+        assert neuron().name == "sigmoid-mse"
+
+
+class TestNetworkProblem:
+    @pytest.mark.parametrize(
+        ("fields", "sentence"),
+        [
+            ({"activations": ("tanh",)}, "activations must name one for each layer after the input: 2"),
+            ({"sizes": (2,)}, "activations must name one"),
+            ({"sizes": (3, 2, 1)}, r"sizes\[0\] must be the number of features, 2, not 3"),
+            ({"sizes": (2, 2, 3)}, "targets must have 3 columns"),
+            ({"activations": ("tan", "sigmoid")}, "unknown activation 'tan': did you mean 'tanh'"),
+            ({"loss": "mze"}, "unknown loss 'mze'"),
+            ({"sizes": (2, 0, 1)}, "sizes"),
+            ({"inputs": [[0.0, np.inf], [0.0, 0.0]]}, "inputs must be finite, but sample 0"),
+        ],
+    )
+    def test_bad_fields_are_named(self, fields, sentence):
+        with pytest.raises(InputError, match=sentence):
+            network(**fields)
+
+    def test_loss_by_hand(self):
+        problem = network(inputs=[[1.0, 2.0], [3.0, -1.0]], targets=[0.25, 1.0])
+        hidden, output = problem.params["layer_0"], problem.params["layer_1"]
+        layer = np.tanh(problem.data[0] @ hidden["weight"].T + hidden["bias"])
+        prediction = 1 / (1 + np.exp(-(layer @ output["weight"].T + output["bias"])))[:, 0]
+        expected = np.mean((prediction - [0.25, 1.0]) ** 2)
+        assert loss_at(problem, problem.params) == pytest.approx(expected, rel=1e-12)
+
+    def test_swapped_hidden_units_compute_the_same(self):
+        problem = network()
+        swapped = jax.tree.map(np.array, problem.params)
+        for leaf in ("weight", "bias"):
+            swapped["layer_0"][leaf] = swapped["layer_0"][leaf][::-1]
+        swapped["layer_1"]["weight"] = swapped["layer_1"]["weight"][:, ::-1]
+        np.testing.assert_allclose(loss_at(problem, swapped), loss_at(problem, problem.params), rtol=1e-14)
+
+    def test_seed_sets_the_initial_point(self):
+        first, again, other = (network(seed=seed) for seed in (3, 3, 4))
+        np.testing.assert_array_equal(first.ravel(first.params), again.ravel(again.params))
+        assert np.all(first.ravel(first.params) != other.ravel(other.params))
+
+    def test_without_biases(self):
+        assert network(bias=False).num_parameters == 6
+        assert network().num_parameters == 9
+
+
+@pytest.mark.parametrize("name", sorted(PROBLEMS))
+class TestEveryProblem:
+    def test_bears_its_name_and_a_source(self, name):
+        problem = load_problem(name)
+        assert problem.citation
+        assert name == "loss-comparison" or problem.name == name
+        assert PROBLEMS[name].__doc__
+
+    def test_gradient_agrees_with_differences(self, name):
+        problem = load_problem(name)
+        point = np.random.default_rng(1).normal(size=problem.num_parameters)
+        step = 1e-5 * np.eye(problem.num_parameters)
+        losses = in_float64(lambda objective: objective, problem, np.concatenate([point + step, point - step]))
+        ahead, behind = np.split(losses, 2)
+        gradient = gradient_at(problem, problem.unravel(point))
+        np.testing.assert_allclose(gradient, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-8)
+
+    def test_known_critical_points_are_critical(self, name):
+        problem = load_problem(name)
+        for point in problem.critical_points:
+            assert np.linalg.norm(gradient_at(problem, point)) < 1e-12
+
+    def test_declared_infimum_bounds_the_loss(self, name):
+        problem = load_problem(name)
+        if problem.infimum is None:
+            return
+        points = 3 * np.random.default_rng(0).normal(size=(200, problem.num_parameters))
+        assert in_float64(lambda objective: objective, problem, points).min() >= problem.infimum
+
+    def test_options_are_what_it_takes(self, name):
+        assert set(problem_options(name)) <= {
+            *("activation", "loss", "species", "features", "standardize", "sharpness", "condition")
+        }
+
+
+class TestRegistry:
+    def test_lists_every_problem(self):
+        assert set(list_problems()) == set(PROBLEMS)
+
+    @pytest.mark.parametrize(
+        ("name", "options", "sentence"),
+        [
+            ("xor221", {}, "unknown problem 'xor221': did you mean 'xor-221'"),
+            ("quadratic", {"sharpnes": 2.0}, "option of problem 'quadratic': 'sharpnes': did you mean 'sharpness'"),
+            ("cubic-map", {"loss": "mse"}, "problem 'cubic-map' has no options.*'loss'"),
+            ("quadratic", {"sharpness": -1.0}, "sharpness > 0.*not -1"),
+            ("quadratic", {"condition": 0.5}, "condition >= 1.*0.5"),
+            ("iris", {"species": ("setosa", "virginic")}, "unknown species 'virginic': did you mean 'virginica'"),
+            ("iris", {"species": ("setosa", "setosa")}, "two different species"),
+            ("iris", {"features": ("petal_len",)}, "unknown feature 'petal_len': did you mean 'petal_length'"),
+            ("iris", {"features": ()}, "at least one feature"),
+            ("auer-fig3a", {"loss": "mze"}, "unknown loss 'mze'"),
+        ],
+    )
+    def test_bad_requests_are_named(self, name, options, sentence):
+        with pytest.raises(InputError, match=sentence):
+            load_problem(name, **options)
+
+    def test_options_reach_the_problem(self):
+        assert load_problem("auer-fig3a", loss="cross_entropy").data[0].shape == (2, 1)
+        assert loss_at(load_problem("quadratic", sharpness=4.0), {"x": 1.0, "y": 0.0}) == 2.0
+
+
+class TestFacts:
+    def test_quadratic_has_the_sharpness_and_condition_it_names(self):
+        hessian = hessian_at(load_problem("quadratic", sharpness=5.0, condition=4.0), {"x": 0.3, "y": -2.0})
+        np.testing.assert_allclose(np.linalg.eigvalsh(hessian), [1.25, 5.0], rtol=1e-14)
+
+    @pytest.mark.parametrize("learning_rate", [0.1, 1.0, 2.0])
+    def test_cubic_map_diverges_beyond_its_border(self, learning_rate):
+        slope = jax.grad(load_problem("cubic-map").objective)
+
+        def update(_, x):
+            # Clipped far outside, where it no longer matters.
+            return jnp.clip(x - learning_rate * jax.vmap(slope)({"x": x})["x"], -99, 99)
+
+        border = np.sqrt(1 + 2 / learning_rate)
+        starts = border * np.array([0.4, 0.999, -0.999, 1.001, -1.001])
+        with jax.enable_x64(True):
+            ends = np.abs(jax.lax.fori_loop(0, 400, update, jnp.asarray(starts)))
+        assert (ends > 50).tolist() == [False, False, False, True, True]
+
+    def test_cubic_map_is_a_cubic(self):
+        x = np.array([-1.5, 0.0, 0.3, 2.0])
+        value, gradient = (
+            in_float64(transform, load_problem("cubic-map"), x[:, None]) for transform in (lambda f: f, jax.grad)
+        )
+        np.testing.assert_allclose(value, x**4 / 4 - x**2 / 2, atol=1e-14)
+        np.testing.assert_allclose(gradient[:, 0], x**3 - x, atol=1e-14)
+
+    def test_xor_is_xor(self):
+        inputs, targets = load_problem("xor-221").data
+        assert {tuple(row): t for row, t in zip(inputs.tolist(), targets[:, 0].tolist(), strict=True)} == {
+            (0.0, 0.0): 0.0,
+            (0.0, 1.0): 1.0,
+            (1.0, 0.0): 1.0,
+            (1.0, 1.0): 0.0,
+        }
+
+    def test_xor_tends_to_its_infimum_at_infinity(self):
+        problem = load_problem("xor-221")
+        # One hidden unit computes OR, the other AND; the output is OR and not AND.
+        solution = {
+            "layer_0": {"weight": np.array([[2.0, 2.0], [2.0, 2.0]]), "bias": np.array([-1.0, -3.0])},
+            "layer_1": {"weight": np.array([[2.0, -2.0]]), "bias": np.array([-1.0])},
+        }
+        losses = [loss_at(problem, jax.tree.map(lambda leaf, s=s: s * leaf, solution)) for s in (2, 8, 32)]
+        assert losses[0] > losses[1] > losses[2] >= 0
+        assert losses[2] < 1e-12
+
+    def test_xor_is_critical_at_zero(self):
+        problem = load_problem("xor-221")
+        zero = problem.unravel(np.zeros(9))
+        assert loss_at(problem, zero) == 0.25
+        assert np.all(gradient_at(problem, zero) == 0)
+
+    @pytest.mark.parametrize(
+        ("loss", "weights", "bias", "value", "smallest"),
+        [
+            ("sse", (0.39386, -0.82821), 0.33293, 5.521490, 0.998),
+            ("sse", (1.37387, -2.16138), 1.75903, 5.611999, 0.0249),
+            ("cross_entropy", (0.27763, -0.79257), 0.18126, None, None),
+        ],
+    )
+    def test_two_minima_binary(self, loss, weights, bias, value, smallest):
+        problem = load_problem("two-minima-binary", loss=loss)
+        assert problem.data[0].shape == (28, 2)
+        point = {"weight": np.array(weights), "bias": bias}
+        assert np.linalg.norm(gradient_at(problem, point)) < 5e-5
+        if value is not None:
+            assert loss_at(problem, point) == pytest.approx(value, abs=1e-6)
+            assert np.linalg.eigvalsh(hessian_at(problem, point))[0] == pytest.approx(smallest, rel=2e-3)
+
+    @pytest.mark.parametrize(
+        ("weight", "value", "sign"), [(-1.569397, 0.302500, 1), (0.012925, 0.063950, 1), (-0.530716, None, -1)]
+    )
+    def test_auer_figure_3a(self, weight, value, sign):
+        problem, point = load_problem("auer-fig3a"), {"weight": np.array([weight])}
+        curvature = hessian_at(problem, point)[0, 0]
+        # The curvature at the sharp minimum magnifies the rounding of the published digits.
+        assert abs(gradient_at(problem, point)[0]) < 1e-6 * max(1.0, abs(curvature))
+        assert np.sign(curvature) == sign
+        if value is not None:
+            assert loss_at(problem, point) == pytest.approx(value, abs=1e-6)
+
+    def test_separable_samples_are_separable_and_their_minimum_does_not_separate(self):
+        problem = load_problem("separable-but-stuck")
+        inputs, targets = problem.data
+        assert inputs.shape == (121, 2)
+        assert np.all(targets == 0.8)
+        # Some weight has a positive margin on every sample ...
+        angles = np.linspace(0, 2 * np.pi, 721)
+        directions = np.stack([np.cos(angles), np.sin(angles)])
+        assert (inputs @ directions).min(axis=0).max() > 0.01
+        # ... but not the minimum of the squared error.
+        weight = np.array([0.70089, 0.84367])
+        assert np.linalg.norm(gradient_at(problem, {"weight": weight})) < 1e-3
+        assert np.linalg.eigvalsh(hessian_at(problem, {"weight": weight}))[0] > 0
+        assert (inputs @ weight).min() == pytest.approx(-0.279, abs=5e-4)
+
+    def test_single_relu_fits_exactly_and_dies_where_no_sample_activates(self):
+        problem = load_problem("single-relu")
+        assert loss_at(problem, {"weight": np.array([1.0]), "bias": 0.0}) == 0
+        dead = {"weight": np.array([1.0]), "bias": -1.5}
+        assert loss_at(problem, dead) == 0.5
+        assert np.all(gradient_at(problem, dead) == 0)
+
+    @pytest.mark.parametrize(("loss", "convex"), [("mse", False), ("cross_entropy", True)])
+    def test_loss_comparison_is_convex_under_cross_entropy_alone(self, loss, convex):
+        points = 3 * np.random.default_rng(0).normal(size=(40, 2))
+        hessians = in_float64(jax.hessian, load_problem("loss-comparison", loss=loss), points)
+        assert (np.linalg.eigvalsh(hessians).min() >= -1e-12) == convex
+
+
+class TestIris:
+    path = files("jaxloss.problems") / "data" / "iris.csv"
+
+    def columns(self):
+        names = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+        return load_samples(self.path, features=names, target="petal_width")[0]
+
+    def test_fishers_means(self):
+        values = self.columns()
+        assert values.shape == (150, 4)
+        means = [values[50 * i : 50 * (i + 1)].mean(axis=0) for i in range(3)]
+        np.testing.assert_allclose(means[0], [5.006, 3.428, 1.462, 0.246], atol=1e-9)
+        np.testing.assert_allclose(means[1], [5.936, 2.770, 4.260, 1.326], atol=1e-9)
+        np.testing.assert_allclose(means[2], [6.588, 2.974, 5.552, 2.026], atol=1e-9)
+
+    def test_the_two_rows_that_other_copies_get_wrong(self):
+        values = self.columns()
+        np.testing.assert_array_equal(values[34], [4.9, 3.1, 1.5, 0.2])
+        np.testing.assert_array_equal(values[37], [4.9, 3.6, 1.4, 0.1])
+
+    def test_target_is_the_second_species(self):
+        inputs, targets = load_problem("iris", standardize=False).data
+        assert inputs.shape == (100, 1)
+        assert targets.sum() == 50
+        # Virginica has the longer petals.
+        assert inputs[targets == 1].mean() > inputs[targets == 0].mean()
+        swapped = load_problem("iris", species=("virginica", "versicolor")).data[1]
+        np.testing.assert_array_equal(swapped, 1 - targets)
+
+    def test_standardised_by_default(self):
+        inputs = load_problem("iris", features=("petal_length", "sepal_width")).data[0]
+        np.testing.assert_allclose(inputs.mean(axis=0), 0, atol=1e-14)
+        np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-12)
+
+
+class TestLoadSamples:
+    @staticmethod
+    def load(tmp_path, text, **options):
+        path = tmp_path / "samples.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_samples(path, **{"features": ["a"], "target": "t"} | options)
+
+    def test_columns_in_the_order_asked_for(self, tmp_path):
+        inputs, targets = self.load(tmp_path, "a,b,t\n1,2,3\n4,5,6\n", features=["b", "a"])
+        np.testing.assert_array_equal(inputs, [[2.0, 1.0], [5.0, 4.0]])
+        np.testing.assert_array_equal(targets, [3.0, 6.0])
+        assert inputs.dtype == targets.dtype == np.float64
+
+    def test_byte_order_mark_spaces_and_blank_lines(self, tmp_path):
+        inputs, targets = self.load(tmp_path, "\ufeffa, t\n 1 ,2\n\n3,4\n")
+        np.testing.assert_array_equal(inputs, [[1.0], [3.0]])
+        np.testing.assert_array_equal(targets, [2.0, 4.0])
+
+    def test_npz_agrees_with_csv(self, tmp_path):
+        np.savez(tmp_path / "samples.npz", a=np.array([1, 4]), t=np.array([3.0, 6.0], np.float32))
+        from_npz = load_samples(tmp_path / "samples.npz", features=["a"], target="t")
+        from_csv = self.load(tmp_path, "a,t\n1,3\n4,6\n")
+        for one, other in zip(from_npz, from_csv, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == np.float64
+
+    def test_standardize_leaves_the_target_alone(self, tmp_path):
+        inputs, targets = self.load(tmp_path, "a,t\n1,7\n3,8\n", standardize=True)
+        np.testing.assert_allclose(inputs, [[-1.0], [1.0]])
+        np.testing.assert_array_equal(targets, [7.0, 8.0])
+
+    @pytest.mark.parametrize(
+        ("text", "options", "sentence"),
+        [
+            ("aa,t\n1,2\n", {}, "samples.csv: 'a': did you mean 'aa'"),
+            ("a,t\n1,2\n", {"target": "y"}, "samples.csv: 'y'"),
+            ("a,t\n1,2\n", {"features": []}, "features must name at least one column"),
+            ("a,t\n1,2\nx,3\n", {}, "column 'a' is not numeric.*'x'"),
+            ("a,t\n1,2\n,3\n", {}, "column 'a' is not numeric.*''"),
+            ("a,t\n1,2\n3,inf\n", {}, "column 't' must be finite, but sample 1 is inf"),
+            ("a,t\n5,1\n5,2\n", {"standardize": True}, "standardize: column 'a' is constant"),
+            ("a,t\n1,2\n3\n", {}, "row 3 has 1 fields, the header 2"),
+            ("a,a\n1,2\n", {}, "names a column twice"),
+            ("a,t\n", {}, "a header and at least one row"),
+            ("", {}, "a header and at least one row"),
+            ("a,t\n1,é\n".encode("latin1"), {}, "cannot read samples.csv"),
+        ],
+    )
+    def test_bad_files_are_explained(self, tmp_path, text, options, sentence):
+        with pytest.raises(InputError, match=sentence):
+            self.load(tmp_path, text, **options)
+
+    @pytest.mark.parametrize(
+        ("columns", "sentence"),
+        [
+            ({"a": np.ones(4), "t": np.ones(3)}, "columns must have the same length"),
+            ({"a": np.ones((3, 1)), "t": np.ones(3)}, "column 'a' must be one-dimensional"),
+            ({"a": np.array(["x", "1"]), "t": np.ones(2)}, "column 'a' is not numeric"),
+        ],
+    )
+    def test_bad_archives_are_explained(self, tmp_path, columns, sentence):
+        np.savez(tmp_path / "samples.npz", **columns)
+        with pytest.raises(InputError, match=sentence):
+            load_samples(tmp_path / "samples.npz", features=["a"], target="t")
+
+    @pytest.mark.parametrize(("name", "sentence"), [("no.csv", "no data file.*no.csv"), ("a.txt", "a.txt: .*csv or")])
+    def test_missing_or_foreign_files(self, tmp_path, name, sentence):
+        with pytest.raises(InputError, match=sentence):
+            load_samples(tmp_path / name, features=["a"], target="t")
