@@ -64,7 +64,9 @@ def plot_outcome_fractions(
     rows = -(-len(labelled) // columns)
     width = {1: 7.0, 2: 9.0}.get(columns, style.WIDTH)
     figure, body = style.new_figure(_title(labelled), "; ".join(_subtitle(tables, labelled)), width=width)
-    grid = body.subplots(rows, columns, squeeze=False, sharey=len(labelled) > 1)
+    grid = body.subplots(
+        rows, columns, squeeze=False, sharey=not any(table.sizes["learning_rate"] == 1 for table in tables.values())
+    )
     drawn: list[_Limit] = []
     occurring: set[int] = set()
     lines = False
@@ -80,7 +82,9 @@ def plot_outcome_fractions(
             _bars(ax, table, present)
         else:
             lines = True
-            drawn += _curves(ax, table, present, _limits(result), labelled=i % columns == 0)
+            drawn += _curves(
+                ax, table, present, _limits(result), labelled=i % columns == 0, inches=width / columns - 0.5
+            )
         if len(labelled) > 1:
             ax.set_title(reading.title(label), fontweight="bold", loc="left", pad=22 if lines else 6)
         for side in ("top", "right"):
@@ -151,7 +155,7 @@ def _limits(result: xr.Dataset) -> list[_Limit]:
 
 
 def _curves(
-    ax: Axes, table: xr.Dataset, present: Sequence[int], limits: Sequence[_Limit], *, labelled: bool
+    ax: Axes, table: xr.Dataset, present: Sequence[int], limits: Sequence[_Limit], *, labelled: bool, inches: float
 ) -> list[_Limit]:
     """Lines with bands; returns the limits that lie inside the panel."""
     rates = table["learning_rate"].values
@@ -196,7 +200,7 @@ def _curves(
         ax.plot(limit.value, 1.02, clip_on=False, zorder=6, **marker)
         place = np.log(limit.value / low) / np.log(high / low)
         # Labels of neighbours would run into each other: those too near are left to the line and its marker.
-        if place - last > 0.09:
+        if place - last > 0.3 / inches:
             ax.annotate(
                 reading.number(limit.value),
                 xy=(limit.value, 1.02),

@@ -61,7 +61,7 @@ def plot_learning_curves(result: xr.Dataset, *, path: str | os.PathLike | None =
     unsolved = ~np.isin(result["path_outcome"].values, [*SOLVED, *UNSTABLE])
     ends = gap[unsolved, -1]
     floor = 1e-2 * float(ends[ends > 0].min()) if np.any(ends > 0) else 0.0
-    if np.any(gap[~unsolved] < floor):
+    if np.any((gap[~unsolved] < floor) & (gap[~unsolved] > 0)):
         parts.append("loss curves that leave below go on towards it")
     figure, body = style.new_figure(
         f"{reading.title(str(result.attrs.get('name', 'objective')))}: learning curves", "; ".join(parts), width=9.4

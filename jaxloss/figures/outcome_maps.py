@@ -22,6 +22,7 @@ class _Panel(NamedTuple):
     outcome: np.ndarray
     num_steps: np.ndarray
     axes: tuple[str, str]
+    labels: tuple[str, str]
     values: tuple[np.ndarray, np.ndarray]
     points: list
     trapped: float
@@ -64,13 +65,14 @@ def plot_outcome_map(
     shown, panels, fixed = _panels(result, known)
     columns = len(panels) if len(panels) <= 4 else min(6, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
-    width = {1: 6.6, 2: 8.2}.get(columns, style.WIDTH)
+    width = {1: 7.4, 2: 8.2}.get(columns, style.WIDTH)
     figure, body = style.new_figure(
         f"{reading.title(str(result.attrs.get('name', 'objective')))}: where each initial point ends up",
         _subtitle(result, fixed, one_rate=not strip and len(panels) == 1),
         width=width,
     )
     scale = _scale(panels)
+    side = (width - 1.0) / columns - 0.05
     grid = body.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for i, ax in enumerate(grid.flat):
         if i >= len(panels):
@@ -81,12 +83,12 @@ def plot_outcome_map(
             ax.set_title(f"learning rate {reading.number(shown[i])}")
         below = i + columns >= len(panels)
         ax.tick_params(labelbottom=below, left=i % columns == 0)
-        _label(ax, panels[i], x=below, y=i % columns == 0)
+        named = below and _names_axis(panels[i].labels[0], i % columns, columns, side)
+        _label(ax, panels[i], x=named, y=i % columns == 0, side=side)
     index = np.concatenate([panel.fate.ravel() for panel in panels])
     num_steps = np.concatenate([panel.num_steps.ravel() for panel in panels])
     outcomes = style.fate_entries(known.entries, index, num_steps, scale) + style.shade_entry(scale)
     others = style.kind_entries(kind for panel in panels for _, kind in panel.points)
-    side = (width - 1.0) / columns - 0.05
     height = rows * (side * (0.8 if columns == 1 else 1.0) + 0.25) + 0.45 + 0.35 * (rows * columns > len(panels))
     return style.finish(figure, height, outcomes, path, others=others, headings=style.HEADINGS)
 
@@ -126,43 +128,88 @@ def plot_comparison(
     labelled = reading.named(results)
     rows = [_row(label, result, max_columns) for label, result in labelled.items()]
     columns = max(len(row.panels) or 1 for row in rows)
-    alone = columns == 1 and len(rows) == 1
     width = {1: 7.4, 2: 8.2, 3: 9.0}.get(columns, style.WIDTH) if any(row.is_map for row in rows) else 8.6
-    figure, body = style.new_figure("Where each initial point ends up", _comparison_subtitle(rows), width=width)
+    about = f"{reading.title(rows[0].label)}: where" if len(rows) == 1 else "Where"
+    figure, body = style.new_figure(f"{about} each initial point ends up", _comparison_subtitle(rows), width=width)
     scale = _scale([panel for row in rows for panel in row.panels])
-    same_rates = len({tuple(row.rates) for row in rows if row.is_map}) == 1
-    same_window = len({row.window for row in rows if row.is_map}) == 1
-    last_map = max((i for i, row in enumerate(rows) if row.is_map), default=-1)
-    first_map = min((i for i, row in enumerate(rows) if row.is_map), default=-1)
-    space = body.add_gridspec(len(rows), columns)
-    side = (width - 2.3) / columns
-    heights = []
+    side = (width - (2.3 if len(rows) > 1 else 1.2)) / columns
+    maps = [row for row in rows if row.is_map]
+    heights = [side * (0.8 if columns == 1 else 1.0) + 0.2 if row.is_map else 2.3 for row in rows]
+    space = body.add_gridspec(len(rows), columns, height_ratios=heights)
     for i, row in enumerate(rows):
-        first = None
-        cells = [space[i, j] for j in range(len(row.panels))] if row.is_map else [space[i, :]]
-        for j, cell in enumerate(cells):
-            ax = body.add_subplot(cell, sharex=first, sharey=first)
-            first = first or ax
-            if not row.is_map and not row.panels:
-                _stack(ax, row.result, row.known)
-                trapped = reading.trapped_share(row.result)
-            else:
-                _draw(ax, row.panels[j], row.known, scale, size=0.85)
-                bottom = not row.is_map or i == last_map or not same_window
-                ax.tick_params(labelbottom=bottom, labelleft=j == 0, left=j == 0)
-                _label(ax, row.panels[j], x=bottom, y=j == 0)
-                trapped = row.panels[j].trapped
-            ax.set_title(f"{reading.percent(trapped)} trapped", loc="left", fontsize=8.0, color=style.MUTED, pad=3.5)
-            if row.is_map and (i == first_map or not same_rates) and np.isfinite(row.rates[j]):
-                _column_header(ax, row.rates[j], first=j == 0, short=columns > 5)
-            if j == 0 and not (alone and len(labelled) == 1):
-                _row_header(ax, row.label)
-        heights.append(side * (0.85 if columns == 1 else 1.0) + 0.2 if row.is_map else 2.3)
-    space.set_height_ratios(heights)
+        # Rows that share their learning rates or their window say so once.
+        headed = row.is_map and (row is maps[0] or len({tuple(other.rates) for other in maps}) > 1)
+        below = not row.is_map or row is maps[-1] or len({other.window for other in maps}) > 1
+        if row.is_map:
+            axes = _map_cells(body, [space[i, j] for j in range(len(row.panels))], row, scale, side, headed, below)
+        else:
+            axes = [_wide_cell(body.add_subplot(space[i, :]), row, scale)]
+        if len(rows) > 1:
+            _row_header(axes[0], row.label)
     others = style.kind_entries(kind for row in rows for panel in row.panels for _, kind in panel.points)
     return style.finish(
         figure, sum(heights) + 0.75, _comparison_legend(rows, scale), path, others=others, headings=style.HEADINGS
     )
+
+
+def _map_cells(body: Any, cells: Sequence, row: "_Row", scale, side: float, headed: bool, below: bool) -> list[Axes]:
+    """The maps of one objective, one for each learning rate.
+
+    Args:
+      body: the figure's part for the panels.
+      cells: of its grid, one for each map.
+      row: what to draw.
+      scale: of the shade.
+      side: about the width of one map, inches.
+      headed: write the learning rates above.
+      below: write the first axis below.
+
+    Returns:
+      The axes.
+    """
+    # Narrow maps leave no room for words above each: they stand at the left, once.
+    narrow = side < 1.25
+    axes: list[Axes] = []
+    for j, (cell, panel) in enumerate(zip(cells, row.panels, strict=True)):
+        ax = body.add_subplot(cell, sharex=axes[0] if axes else None, sharey=axes[0] if axes else None)
+        axes.append(ax)
+        _draw(ax, panel, row.known, scale, size=0.85 if side < 3 else 1.0)
+        ax.tick_params(labelbottom=below, labelleft=j == 0, left=j == 0)
+        _label(ax, panel, x=below and _names_axis(panel.labels[0], j, len(cells), side), y=j == 0, side=side)
+        trapped = reading.percent(panel.trapped)
+        ax.set_title(trapped if narrow else f"{trapped} trapped", loc="left", **_QUIET)
+        rate = reading.number(row.rates[j])
+        if headed and np.isfinite(row.rates[j]):
+            _above(ax, rate if narrow else f"learning rate {rate}", 17, x=0.5, ha="center", **_LOUD)
+    if narrow:
+        _above(axes[0], "trapped", 3.5, x=0, ha="right", fontsize=8.0, color=style.MUTED)
+        if headed and np.isfinite(row.rates[0]):
+            _above(axes[0], "learning rate", 17, x=0, ha="right", **_LOUD)
+    return axes
+
+
+def _wide_cell(ax: Axes, row: "_Row", scale) -> Axes:
+    """One panel across all columns, with the learning rate as an axis."""
+    if row.panels:
+        panel = row.panels[0]
+        _draw(ax, panel, row.known, scale, size=0.85)
+        _label(ax, panel, x=True, y=True, side=2.0)
+    else:
+        _stack(ax, row.result, row.known)
+    trapped = row.panels[0].trapped if row.panels else reading.trapped_share(row.result)
+    ax.set_title(f"{reading.percent(trapped)} trapped", loc="left", **_QUIET)
+    return ax
+
+
+_QUIET: dict[str, Any] = {"fontsize": 8.0, "color": style.MUTED, "pad": 3.5}
+_LOUD: dict[str, Any] = {"fontsize": 9.0, "fontweight": "bold"}
+
+
+def _above(ax: Axes, text: str, points: float, *, x: float, ha: str, **options: Any) -> None:
+    """Text above a panel; what stands to its left keeps clear of it."""
+    offset = (-5 if ha == "right" else 0, points)
+    where: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": ha, "va": "bottom"}
+    ax.annotate(text, xy=(x, 1.0), xytext=offset, **where, **options)
 
 
 class _Row(NamedTuple):
@@ -198,8 +245,6 @@ def _row(label: str, result: xr.Dataset, max_columns: int) -> _Row:
 def _comparison_subtitle(rows: Sequence[_Row]) -> str:
     parts = []
     maps = [row for row in rows if row.panels]
-    if len({row.label for row in rows}) == 1:
-        parts.append(reading.title(rows[0].label))
     if maps:
         optimizers = {str(reading.run_options(row.result).get("optimizer", "")) for row in rows}
         name = optimizers.pop() if len(optimizers) == 1 else ""
@@ -246,23 +291,6 @@ def _comparison_legend(rows: Sequence[_Row], scale) -> list:
         entries.append(reading.Fate(outcome, rank, name))
     legend = style.fate_entries(entries, np.argsort(order)[index], np.concatenate(steps), scale)
     return legend + (style.shade_entry(scale) if any(row.panels for row in rows) else [])
-
-
-def _column_header(ax: Axes, rate: float, *, first: bool, short: bool) -> None:
-    text = reading.number(rate)
-    if not short or first:
-        text = f"learning rate {text}"
-    ax.annotate(
-        text,
-        xy=(0.0 if short and first else 0.5, 1.0),
-        xycoords="axes fraction",
-        xytext=(0, 17),
-        textcoords="offset points",
-        ha="left" if short and first else "center",
-        va="bottom",
-        fontsize=9.0,
-        fontweight="bold",
-    )
 
 
 def _row_header(ax: Axes, label: str) -> None:
@@ -363,8 +391,12 @@ def _panel(view: xr.Dataset, axes: tuple[str, str], known: reading.Fates, points
     outcome, attractor, num_steps = (
         view[name].transpose(axes[1], axes[0]).values for name in ("outcome", "attractor", "num_steps")
     )
+    hyper = reading.hyperparameter_axes(view)
+    labels = (axis_label(axes[0], hyper), axis_label(axes[1], hyper))
     values = (view[axes[0]].values.astype(float), view[axes[1]].values.astype(float))
-    return _Panel(known.of(outcome, attractor), outcome, num_steps, axes, values, points, reading.trapped_share(view))
+    return _Panel(
+        known.of(outcome, attractor), outcome, num_steps, axes, labels, values, points, reading.trapped_share(view)
+    )
 
 
 def _draw(ax: Axes, panel: _Panel, known: reading.Fates, scale, *, size: float = 1.0) -> None:
@@ -389,22 +421,31 @@ def draw_image(ax: Axes, across: np.ndarray, up: np.ndarray, picture: np.ndarray
     ax.set_ylim(y[0], y[-1])
 
 
-def axis_label(name: str) -> str:
+def axis_label(name: str, hyperparameters: Sequence[str] = ()) -> str:
     """What stands at an axis of a map."""
-    if name == LEARNING_RATE:
-        return "learning rate"
+    if name in hyperparameters:
+        return name.replace("_", " ")
     if name.startswith("direction["):
         return f"step along {name}"
     return f"initial {name}"
 
 
-def _label(ax: Axes, panel: _Panel, *, x: bool, y: bool) -> None:
-    hyper = {LEARNING_RATE, "momentum"}
-    names = [name if name in hyper and name != LEARNING_RATE else axis_label(name) for name in panel.axes]
+def _names_axis(name: str, column: int, columns: int, side: float) -> bool:
+    """Whether the panel of this column names its first axis: each, if there is room, else the middle one."""
+    return len(name) * _LETTER < side or column == (columns - 1) // 2
+
+
+def _label(ax: Axes, panel: _Panel, *, x: bool, y: bool, side: float) -> None:
+    """Names the axes; a name longer than a side of the panel goes on a second line."""
     if x:
-        ax.set_xlabel(names[0])
+        ax.set_xlabel(panel.labels[0])
     if y:
-        ax.set_ylabel(names[1])
+        name = panel.labels[1]
+        ax.set_ylabel(name if len(name) * _LETTER < side else name.replace(" ", "\n", 1))
+
+
+# Inches, about, of a letter of an axis label.
+_LETTER = 0.07
 
 
 def _subtitle(result: xr.Dataset, fixed: dict[str, float], *, one_rate: bool) -> str:

@@ -279,7 +279,7 @@ def placed(result: xr.Dataset, axes: Sequence[str], fixed: Mapping[str, float]) 
     others = [(names.index(name), name) for name in names if name not in axes]
     found = []
     for point in critical_points(result):
-        near = all(abs(point.location[i] - fixed[name]) <= 0.5 * _spacing(result[name].values) for i, name in others)
+        near = all(abs(point.location[i] - fixed[name]) <= _near(result[name].values) for i, name in others)
         position = point.location[columns]
         inside = all(
             low <= x <= high
@@ -290,8 +290,9 @@ def placed(result: xr.Dataset, axes: Sequence[str], fixed: Mapping[str, float]) 
     return found
 
 
-def _spacing(values: np.ndarray) -> float:
-    return float(np.diff(values).max()) if len(values) > 1 else 1e-6
+def _near(values: np.ndarray) -> float:
+    """How far from a slice a critical point may lie to be marked in it: half a cell, and 2 % of the axis."""
+    return min(0.5 * float(np.diff(values).max()), 0.02 * float(np.ptp(values))) if len(values) > 1 else 1e-6
 
 
 def window(values: np.ndarray) -> tuple[float, float]:
@@ -357,7 +358,7 @@ def number(value: Any) -> str:
       ('0.0316', '100', '5e-7', '12300', '0')
     """
     if value == 0 or not np.isfinite(value):
-        return f"{value:g}"
+        return f"{abs(value) if value == 0 else value:g}"
     if not 1e-4 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.2e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".")

@@ -377,7 +377,8 @@ def shade_entry(scale: tuple[int, int] | None) -> list[tuple[Artist, str]]:
     if scale is None:
         return []
     grey = "#4d535b"
-    return [(Ramp(grey), f"lighter = fewer steps ({scale[0]:,} or less to {scale[1]:,}, log scale)")]
+    low = f"≤{scale[0]:,}" if scale[0] > 1 else "1"
+    return [(Ramp(grey), f"lighter: fewer steps ({low} to {scale[1]:,}, log)")]
 
 
 def fate_entries(
