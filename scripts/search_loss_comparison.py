@@ -34,6 +34,8 @@ sigmoid-mse: two or more strict minima, smallest Hessian eigenvalue > 1e-4, lowe
 2 % apart; the lowest is below every limit at infinity (all threshold classifiers, thresholds on data points
 included, and constants).
 All of these minima have |weight|, |bias| <= 10.
+Data sets that differ by a shift, a scale or a mirror image of the inputs have the same landscape in other
+coordinates; of these the one whose farthest minimum lies nearest the origin stands for all.
 Ranked by the smallest of five basin shares, largest first: global and spurious minimum of sigmoid-mse; global
 minimum, spurious minimum and dead region of relu-mse."""
 GAP, MARGIN, SMALLEST_EIGENVALUE, BOX = 1.02, 1e-3, 1e-4, 10.0
@@ -202,30 +204,50 @@ def strict_minima(problem: jaxloss.Problem) -> list[dict]:
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
-def examine(x: np.ndarray, t: np.ndarray, options: Options) -> dict | None:
-    """Minima and basin shares, all found by the package; None if the minima are not as wanted."""
-    problems = [jaxloss.neuron_problem(activation, loss, x, t) for activation, loss in OBJECTIVES]
+def problems_of(x: Sequence[float], t: Sequence[float]) -> list[jaxloss.Problem]:
+    """The three problems that are compared."""
+    return [jaxloss.neuron_problem(activation, loss, x, t) for activation, loss in OBJECTIVES]
+
+
+def confirm(x: np.ndarray, t: np.ndarray) -> dict | None:
+    """The minima that the package finds; None if they are not as wanted."""
+    problems = problems_of(x, t)
     sigmoid, relu, cross_entropy = minima = [strict_minima(problem) for problem in problems]
     trapped = all(len(found) > 1 and found[-1]["loss"] > GAP * found[0]["loss"] for found in (sigmoid, relu))
     if not trapped or len(cross_entropy) != 1:
         return None
-    names = [problem.name for problem in problems]
+    return {
+        "inputs": x.tolist(),
+        "targets": t.tolist(),
+        "farthest": max(float(np.linalg.norm(minimum["location"])) for found in minima for minimum in found),
+        "parameters": list(problems[0].parameter_names),
+        "minima": {problem.name: found for problem, found in zip(problems, minima, strict=True)},
+    }
+
+
+def landscape(report: dict) -> tuple:
+    """The same for all data sets that differ by a shift, a scale or a mirror image of the inputs."""
+    x = np.array(report["inputs"])
+    unit, labels = (x - x[0]) / (x[-1] - x[0]), report["targets"]
+    return min((*unit.round(9), *labels), (*(1 - unit[::-1]).round(9), *labels[::-1]))
+
+
+def measure_basins(report: dict, options: Options) -> dict:
+    """The report with the share of every outcome, and the smallest of those that matter."""
     # ReLU: half of what is stable at the sharpest minimum, 2 / sharpness.
-    rates = [1.0, 1 / max(minimum["eigenvalues"][-1] for minimum in relu)]
+    rates = [1.0, 1 / max(minimum["eigenvalues"][-1] for minimum in report["minima"]["relu-mse"])]
+    problems = problems_of(report["inputs"], report["targets"])[: len(rates)]
     side = jaxloss.Axis.linear(-8, 8, options.resolution)
     grid, shares = jaxloss.Grid({"weight[0]": side, "bias": side}), {}
-    for problem, rate in zip(problems, rates, strict=False):
+    for problem, rate in zip(problems, rates, strict=True):
         result = jaxloss.sweep(problem, grid, learning_rate=rate, num_steps=options.num_steps)
         fates = result["outcome"].values
         shares[problem.name] = {end: float(np.mean(fates == code)) for end, code in jaxloss.OUTCOMES.items()}
     return {
-        "inputs": x.tolist(),
-        "targets": t.tolist(),
+        **report,
         "smallest_share": min(shares[name][end] for name, end in BASINS),
-        "learning_rate": dict(zip(names, rates, strict=False)),
+        "learning_rate": {problem.name: rate for problem, rate in zip(problems, rates, strict=True)},
         "shares": shares,
-        "parameters": list(problems[0].parameter_names),
-        "minima": dict(zip(names, minima, strict=True)),
     }
 
 
@@ -251,10 +273,13 @@ def main(argv: Sequence[str] | None = None) -> dict:
         keep = meets(x, t)
         x, t = x[keep], t[keep]
         counts[meets.__name__] = len(x)
-    examined = [examine(*data, options) for data in tqdm(list(zip(x, t, strict=True)), "basins")]
-    reports = sorted(filter(None, examined), key=lambda report: -report["smallest_share"])
-    counts["confirmed"] = len(reports)
-    best = reports[: options.num_best]
+    confirmed = list(filter(None, (confirm(*data) for data in tqdm(list(zip(x, t, strict=True)), "minima"))))
+    counts["confirmed"] = len(confirmed)
+    # The last of equal keys stays: the one whose minima lie nearest the origin.
+    different = {landscape(report): report for report in sorted(confirmed, key=lambda report: -report["farthest"])}
+    counts["different landscapes"] = len(different)
+    measured = [measure_basins(report, options) for report in tqdm(list(different.values()), "basins")]
+    best = sorted(measured, key=lambda report: -report["smallest_share"])[: options.num_best]
     print(*(f"{count:8,}  {stage}" for stage, count in counts.items()), sep="\n")
     show(best)
     space = {key: value for key, value in asdict(options).items() if key != "out"}

@@ -139,7 +139,7 @@ def test_the_packaged_data_meet_all_conditions(search):
     x, t = map(np.array, PACKAGED)
     for meets in (search.classes_overlap, search.relu_traps, search.sigmoid_traps):
         assert meets(x, t).all()
-    report = search.examine(x[0], t[0], search.Options(resolution=9, num_steps=2000))
+    report = search.measure_basins(search.confirm(x[0], t[0]), search.Options(resolution=9, num_steps=2000))
     assert [len(found) for found in report["minima"].values()] == [2, 2, 1]
     assert report["smallest_share"] > 0
     assert sum(report["shares"]["relu-mse"].values()) == pytest.approx(1)
@@ -148,7 +148,15 @@ def test_the_packaged_data_meet_all_conditions(search):
 
 def test_data_without_traps_are_turned_down(search):
     x, t = np.linspace(-2, 2, 5), np.array([0.0, 0.0, 0.0, 1.0, 1.0])
-    assert search.examine(x, t, search.Options(resolution=3)) is None
+    assert search.confirm(x, t) is None
+
+
+def test_equivalent_data_have_one_landscape(search):
+    x, t = np.array(PACKAGED[0][0]), PACKAGED[1][0]
+    reports = [{"inputs": list(inputs), "targets": list(t)} for inputs in (x, 2 * x + 3, np.sort(1 - x))]
+    reports[2]["targets"] = list(t)[::-1]
+    assert len({search.landscape(report) for report in reports}) == 1
+    assert search.landscape({"inputs": [0, 1, 3, 4, 6], "targets": list(t)}) != search.landscape(reports[0])
 
 
 def test_tiny_space_finds_nothing_and_says_so(search, tmp_path, capsys):
@@ -168,6 +176,7 @@ def test_tiny_space_with_a_find(search, tmp_path, capsys, monkeypatch):
     )
     out = tmp_path / "search.json"
     found = main(["--resolution", "5", "--num-steps", "500", "--num-best", "1", "--out", str(out)])
-    assert list(found["counts"].values()) == [2] * 5
+    # The same data twice: one landscape.
+    assert list(found["counts"].values()) == [2, 2, 2, 2, 2, 1]
     assert len(found["best"]) == 1
     assert "-4 0 0.5 1 1.5" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 from jaxloss.critical_points.kinds import DEGENERATE, STRICT_MINIMUM, kinds
+from jaxloss.critical_points.kinks import is_refuted
 from jaxloss.critical_points.polish import Polished
 from jaxloss.problems import Problem
 
@@ -31,6 +32,7 @@ class CriticalPoints(NamedTuple):
       location: one representative of each, ``[critical_point, parameter]``.
       loss: ``[critical_point]``.
       eigenvalues: of the Hessian, ascending, ``[critical_point, parameter]``.
+      kind: strings ``[critical_point]``; a minimum that holds on one side of a kink only is degenerate.
       copies: ``[copy, parameter]``.
       copy_of: index of the critical point of each copy, ``[copy]``.
       certified: whether existence and kind are proven, ``[critical_point]``.
@@ -40,21 +42,17 @@ class CriticalPoints(NamedTuple):
     location: np.ndarray
     loss: np.ndarray
     eigenvalues: np.ndarray
+    kind: np.ndarray
     copies: np.ndarray
     copy_of: np.ndarray
     certified: np.ndarray
     complete: bool = False
 
-    @property
-    def kind(self) -> np.ndarray:
-        """Strings ``[critical_point]``."""
-        return kinds(self.eigenvalues)
-
 
 def empty_table(num_parameters: int) -> CriticalPoints:
     """A table without entries."""
-    points = np.zeros((0, num_parameters))
-    return CriticalPoints(points, np.zeros(0), points, points, np.zeros(0, int), np.zeros(0, bool))
+    points, none = np.zeros((0, num_parameters)), np.zeros(0)
+    return CriticalPoints(points, none, points, none.astype(object), points, none.astype(int), none.astype(bool))
 
 
 def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
@@ -81,6 +79,8 @@ def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
     first = _first_of_each(_clusters(scaled, SAME_POINT))
     location, loss, eigenvalues = location[first], loss[first], eigenvalues[first]
     kind = kinds(eigenvalues)
+    claimed = np.flatnonzero(kind == STRICT_MINIMUM)
+    kind[claimed[is_refuted(problem, location[claimed])]] = DEGENERATE
     if problem.outputs is None:
         # A flat set of degenerate points is one entry for each level of the loss.
         identity = np.where((kind == DEGENERATE)[:, None], 0.0, location)
@@ -96,6 +96,7 @@ def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
         location[representative],
         loss[representative],
         eigenvalues[representative],
+        kind[representative],
         location,
         number[copy_of],
         np.zeros(representative.size, bool),

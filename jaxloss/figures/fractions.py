@@ -52,10 +52,10 @@ def plot_outcome_fractions(
       InputError: there is no result, or ``path`` cannot be written.
 
     Examples:
-      >>> from jaxloss import Axis, Grid, load_problem, sweep
-      >>> grid = Grid({"x": Axis.linear(-2, 2, 16), "learning_rate": Axis.log(0.1, 2, 8)})
-      >>> figure = plot_outcome_fractions(sweep(load_problem("cubic-map"), grid, num_steps=50))
-      >>> figure.axes[0].get_xlabel()
+      >>> dims = ("x", "learning_rate")
+      >>> labels = {"outcome": (dims, np.array([[1, 9], [3, 9]])), "attractor": (dims, np.array([[0, -1], [1, -1]]))}
+      >>> result = xr.Dataset(labels, coords={"learning_rate": [0.1, 1.0]})
+      >>> plot_outcome_fractions(result).axes[0].get_xlabel()
       'learning rate'
     """
     labelled = reading.named(results)
@@ -64,9 +64,8 @@ def plot_outcome_fractions(
     rows = -(-len(labelled) // columns)
     width = {1: 7.0, 2: 9.0}.get(columns, style.WIDTH)
     figure, body = style.new_figure(_title(labelled), "; ".join(_subtitle(tables, labelled)), width=width)
-    grid = body.subplots(
-        rows, columns, squeeze=False, sharey=not any(table.sizes["learning_rate"] == 1 for table in tables.values())
-    )
+    single = any(table.sizes["learning_rate"] == 1 for table in tables.values())
+    grid = body.subplots(rows, columns, squeeze=False, sharey=not single)
     drawn: list[_Limit] = []
     occurring: set[int] = set()
     lines = False
@@ -82,9 +81,9 @@ def plot_outcome_fractions(
             _bars(ax, table, present)
         else:
             lines = True
-            drawn += _curves(
-                ax, table, present, _limits(result), labelled=i % columns == 0, inches=width / columns - 0.5
-            )
+            drawn += _curves(ax, table, present, _limits(result), inches=width / columns - 0.5)
+            if i % columns == 0 or single:
+                ax.set_ylabel("fraction of initial points")
         if len(labelled) > 1:
             ax.set_title(reading.title(label), fontweight="bold", loc="left", pad=22 if lines else 6)
         for side in ("top", "right"):
@@ -155,7 +154,7 @@ def _limits(result: xr.Dataset) -> list[_Limit]:
 
 
 def _curves(
-    ax: Axes, table: xr.Dataset, present: Sequence[int], limits: Sequence[_Limit], *, labelled: bool, inches: float
+    ax: Axes, table: xr.Dataset, present: Sequence[int], limits: Sequence[_Limit], *, inches: float
 ) -> list[_Limit]:
     """Lines with bands; returns the limits that lie inside the panel."""
     rates = table["learning_rate"].values
@@ -189,8 +188,6 @@ def _curves(
     ax.grid(axis="y", color="#eceef0", linewidth=0.7)
     ax.set_axisbelow(True)
     ax.set_xlabel("learning rate")
-    if labelled:
-        ax.set_ylabel("fraction of initial points")
     inside = [limit for limit in limits if low <= limit.value <= high]
     last = -np.inf
     for limit in inside:

@@ -394,9 +394,8 @@ def _panel(view: xr.Dataset, axes: tuple[str, str], known: reading.Fates, points
     hyper = reading.hyperparameter_axes(view)
     labels = (axis_label(axes[0], hyper), axis_label(axes[1], hyper))
     values = (view[axes[0]].values.astype(float), view[axes[1]].values.astype(float))
-    return _Panel(
-        known.of(outcome, attractor), outcome, num_steps, axes, labels, values, points, reading.trapped_share(view)
-    )
+    trapped = reading.trapped_share(view)
+    return _Panel(known.of(outcome, attractor), outcome, num_steps, axes, labels, values, points, trapped)
 
 
 def _draw(ax: Axes, panel: _Panel, known: reading.Fates, scale, *, size: float = 1.0) -> None:
@@ -441,7 +440,7 @@ def _label(ax: Axes, panel: _Panel, *, x: bool, y: bool, side: float) -> None:
         ax.set_xlabel(panel.labels[0])
     if y:
         name = panel.labels[1]
-        ax.set_ylabel(name if len(name) * _LETTER < side else name.replace(" ", "\n", 1))
+        ax.set_ylabel(name if len(name) * _LETTER < side else "\n".join(name.rsplit(" ", 1)))
 
 
 # Inches, about, of a letter of an axis label.

@@ -203,14 +203,17 @@ def fates(result: xr.Dataset) -> Fates:
     Returns:
       The fates.
     """
-    outcome, attractor = result["outcome"].values.ravel(), result["attractor"].values.ravel()
-    keys, counts = np.unique(_key(outcome, attractor), return_counts=True)
-    codes, attractors = keys >> 32, (keys & (2**32 - 1)).astype(np.uint32).view(np.int32)
-    # The key of attractor -1 borrows from the outcome.
-    codes = np.where(attractors < 0, codes + 1, codes)
+    keys, counts = np.unique(_key(result["outcome"].values, result["attractor"].values).ravel(), return_counts=True)
     if "path_outcome" in result:
-        known = _key(result["path_outcome"].values, result["path_attractor"].values)
-        assert np.isin(known, keys).all(), "a recorded path has a fate that is not in the map"
+        # A part of a result may lack the trajectories whose paths it keeps.
+        recorded = _key(result["path_outcome"].values, result["path_attractor"].values)
+        missing = np.setdiff1d(recorded, keys)
+        keys, counts = np.append(keys, missing), np.append(counts, np.zeros(len(missing), int))
+        order = np.argsort(keys)
+        keys, counts = keys[order], counts[order]
+    # The key of attractor -1 borrows from the outcome.
+    attractors = (keys & (2**32 - 1)).astype(np.uint32).view(np.int32)
+    codes = np.where(attractors < 0, (keys >> 32) + 1, keys >> 32)
     losses = result["critical_point_loss"].values if "critical_point_loss" in result else np.zeros(0)
     entries: list[Fate] = []
     positions = np.zeros(len(keys), dtype=int)

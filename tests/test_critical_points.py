@@ -1,0 +1,528 @@
+import itertools
+
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from jaxloss import Problem, find_critical_points, load_problem, network_problem, neuron_problem
+from jaxloss.critical_points.dead import is_dead
+from jaxloss.critical_points.infinity import descending_limit
+from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE, kinds
+from jaxloss.critical_points.locate import locate, spread
+from jaxloss.critical_points.polish import polish, spectrum
+from jaxloss.critical_points.search import multi_starts
+from jaxloss.critical_points.table import CAPTURE_RADIUS, LARGEST_CAPTURE_RADIUS, build_table, capture, empty_table
+from jaxloss.errors import InputError
+
+examples = settings(deadline=None, derandomize=True, max_examples=30)
+
+
+def cube(problem, half_width):
+    return {name: (-half_width, half_width) for name in problem.parameter_names}
+
+
+def search(name, half_width, *, num_starts=None, **options):
+    problem = load_problem(name, **options)
+    return find_critical_points(problem, cube(problem, half_width), num_starts=num_starts)
+
+
+def plain(objective, **params):
+    return Problem(name="plain", objective=objective, params=params)
+
+
+def table_of(problem, points):
+    return build_table(problem, polish(problem, np.asarray(points, dtype=np.float64)))
+
+
+SEPARABLE = {"inputs": [[-1.0], [1.0]], "targets": [0.0, 1.0]}
+
+
+class TestPublishedCases:
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_two_minima_binary(self, seed):
+        problem = load_problem("two-minima-binary")
+        table = find_critical_points(problem, cube(problem, 3), num_starts=512, seed=seed)
+        minima = table.isel(critical_point=table.kind == STRICT_MINIMUM)
+        np.testing.assert_allclose(minima.loss, [5.521490, 5.611999], atol=1e-6)
+        location = minima.location.sel(parameter=["weight[0]", "weight[1]", "bias"])
+        np.testing.assert_allclose(location, [(0.39386, -0.82821, 0.33293), (1.37387, -2.16138, 1.75903)], atol=1e-5)
+        np.testing.assert_allclose(minima.eigenvalues[:, 0], [0.998, 0.0249], rtol=2e-3)
+        # Between two minima lies a pass.
+        assert table.kind.values.tolist() == [STRICT_MINIMUM, STRICT_MINIMUM, STRICT_SADDLE]
+
+    def test_two_minima_binary_has_one_under_cross_entropy(self):
+        table = search("two-minima-binary", 5, loss="cross_entropy")
+        assert table.kind.values.tolist() == [STRICT_MINIMUM]
+        location = table.location.sel(parameter=["weight[0]", "weight[1]", "bias"])[0]
+        np.testing.assert_allclose(location, [0.27763, -0.79257, 0.18126], atol=1e-5)
+
+    def test_auer_figure_3a(self):
+        table = search("auer-fig3a", 3)
+        assert table.kind.values.tolist() == [STRICT_MINIMUM, STRICT_MINIMUM, MAXIMUM]
+        np.testing.assert_allclose(table.location[:, 0], [0.012925, -1.569397, -0.530716], atol=1e-6)
+        np.testing.assert_allclose(table.loss[:2], [0.063950, 0.302500], atol=1e-6)
+
+    def test_auer_figure_3a_has_one_under_cross_entropy(self):
+        table = search("auer-fig3a", 10, loss="cross_entropy")
+        assert table.kind.values.tolist() == [STRICT_MINIMUM]
+        np.testing.assert_allclose(table.location[0], [0.0129546], atol=1e-7)
+
+    def test_separable_but_stuck(self):
+        problem = load_problem("separable-but-stuck")
+        table = find_critical_points(problem, cube(problem, 3))
+        assert table.kind.values.tolist() == [STRICT_MINIMUM]
+        np.testing.assert_allclose(table.location[0], [0.70089, 0.84367], atol=1e-5)
+        assert (problem.data[0] @ table.location.values[0]).min() == pytest.approx(-0.279, abs=5e-4)
+
+    def test_cubic_map(self):
+        table = search("cubic-map", 3)
+        np.testing.assert_allclose(table.location[:, 0], [-1, 1, 0], atol=1e-12)
+        np.testing.assert_allclose(table.loss, [-0.25, -0.25, 0], atol=1e-14)
+        np.testing.assert_allclose(table.eigenvalues[:, 0], [2, 2, -1], rtol=1e-12)
+
+    @pytest.mark.parametrize(("sharpness", "condition"), [(1.0, 10.0), (50.0, 3.0)])
+    def test_quadratic(self, sharpness, condition):
+        table = search("quadratic", 5, sharpness=sharpness, condition=condition)
+        assert table.kind.values.tolist() == [STRICT_MINIMUM]
+        np.testing.assert_allclose(table.location, [[0, 0]], atol=1e-12)
+        np.testing.assert_allclose(table.eigenvalues, [[sharpness / condition, sharpness]])
+
+
+class TestFindCriticalPoints:
+    def test_what_it_returns(self):
+        table = search("cubic-map", 3)
+        assert set(table.data_vars) == {"location", "loss", "kind", "eigenvalues", "certified"}
+        assert table.location.dims == ("critical_point", "parameter")
+        assert table.parameter.values.tolist() == ["x"]
+        # Many starts prove nothing.
+        assert table.attrs["complete"] is False
+        assert not table.certified.any()
+
+    @pytest.mark.parametrize(
+        ("box", "found"), [((-3, -0.5), [-1]), ((0.5, 3), [1]), ((-0.5, 0.5), [0]), ((1.5, 3), []), ((0.5, 0.9), [])]
+    )
+    def test_reports_the_box_alone(self, box, found):
+        table = find_critical_points(load_problem("cubic-map"), {"x": box})
+        np.testing.assert_allclose(table.location[:, 0], found, atol=1e-12)
+
+    def test_all_nine_of_a_double_double_well(self):
+        # A product of wells has a critical point at each pair: 4 minima, 4 passes, 1 top.
+        problem = plain(lambda p: sum(p[k] ** 4 / 4 - p[k] ** 2 / 2 for k in "xy"), x=0.0, y=0.0)
+        table = find_critical_points(problem, cube(problem, 2))
+        found = {
+            tuple(np.round(point, 9) + 0.0): kind
+            for point, kind in zip(table.location.values, table.kind.values, strict=True)
+        }
+        expected = {
+            pair: {0: STRICT_MINIMUM, 1: STRICT_SADDLE, 2: MAXIMUM}[pair.count(0)]
+            for pair in itertools.product((-1, 0, 1), repeat=2)
+        }
+        assert found == expected
+        assert np.all(np.diff(table.loss) >= -1e-12)
+
+    def test_finds_none_where_there_is_none(self):
+        problem = plain(lambda p: p["x"] + 0.1 * jnp.sin(p["x"]), x=0.0)
+        assert find_critical_points(problem, {"x": (-9, 9)}).sizes["critical_point"] == 0
+
+    def test_known_points_seed_the_search(self):
+        # A needle that no other start can see.
+        def needle(params):
+            return params["x"] - 2 * jnp.exp(-(((params["x"] - 0.12345) / 1e-4) ** 2))
+
+        for known, num in (((), 0), (({"x": np.asarray(0.12345)},), 1)):
+            problem = Problem(name="needle", objective=needle, params={"x": 0.0}, critical_points=known)
+            assert find_critical_points(problem, {"x": (-9, 9)}, num_starts=4).sizes["critical_point"] == num
+
+    def test_same_seed_same_table(self):
+        first, again = (search("auer-fig3a", 3) for _ in range(2))
+        np.testing.assert_array_equal(first.location, again.location)
+
+    @pytest.mark.parametrize("num_starts", [1, 5, 64])
+    def test_starts_fill_the_box(self, num_starts):
+        problem, bounds = load_problem("quadratic"), np.array([[-1.0, 3.0], [10.0, 11.0]])
+        starts = multi_starts(problem, bounds, num_starts=num_starts, seed=0)
+        sobol, known = starts[:num_starts], starts[num_starts:]
+        assert np.all((bounds[:, 0] <= sobol) & (sobol <= bounds[:, 1]))
+        np.testing.assert_array_equal(known, [[0.0, 0.0]])
+        if num_starts == 64:
+            np.testing.assert_allclose(sobol.mean(axis=0), bounds.mean(axis=1), atol=0.1)
+
+    @pytest.mark.parametrize(
+        ("box", "options", "sentence"),
+        [
+            ({"weight[0]": (-1, 1)}, {}, "box: parameter 'bias' is missing"),
+            ({"weight[0]": (-1, 1), "bias": (1, -1)}, {}, "box: 'bias' must have finite low < high"),
+            ({"weight[0]": (-1, 1), "bias": (1, 1)}, {}, "box: 'bias' must have finite low < high"),
+            ({"weight[0]": (-1, np.inf), "bias": (0, 1)}, {}, r"box: 'weight\[0\]' must have finite low < high"),
+            ({"weight[0]": 3, "bias": (0, 1)}, {}, r"box: 'weight\[0\]' must be \(low, high\), not 3"),
+            ({"weight[0]": (0, 1, 2), "bias": (0, 1)}, {}, r"box: 'weight\[0\]' must be \(low, high\)"),
+            ({"weight[0]": (0, 1), "bia": (0, 1)}, {}, "parameter in the box: 'bia': did you mean 'bias'"),
+            ({"weight[0]": (0, 1), "bias": (0, 1)}, {"num_starts": 0}, "num_starts must be at least 1, not 0"),
+        ],
+    )
+    def test_bad_boxes_are_named(self, box, options, sentence):
+        with pytest.raises(InputError, match=sentence):
+            find_critical_points(neuron_problem("sigmoid", "mse", **SEPARABLE), box, **options)
+
+    def test_too_many_parameters_are_named(self):
+        problem = plain(lambda p: p["x"] @ p["x"], x=np.zeros(300))
+        with pytest.raises(InputError, match="300 parameters"):
+            find_critical_points(problem, cube(problem, 1))
+
+
+class TestKinds:
+    @pytest.mark.parametrize(
+        ("eigenvalues", "kind"),
+        [
+            ([1e-3, 5.0], STRICT_MINIMUM),
+            ([-1e-3, 5.0], STRICT_SADDLE),
+            ([-5.0, 1e-3], STRICT_SADDLE),
+            ([-5.0, -1e-3], MAXIMUM),
+            ([0.0, 5.0], DEGENERATE),
+            ([-1e-12, 5.0], DEGENERATE),
+            ([1e-12, 5.0], DEGENERATE),
+            ([-5.0, 0.0], STRICT_SADDLE),
+            ([0.0, 0.0], DEGENERATE),
+        ],
+    )
+    def test_from_the_signs(self, eigenvalues, kind):
+        assert kinds(np.array([eigenvalues])).tolist() == [kind]
+
+    @examples
+    @given(
+        eigenvalues=st.lists(st.floats(-10, 10).filter(lambda x: abs(x) > 1e-3), min_size=1, max_size=4),
+        scale=st.floats(1e-6, 1e6),
+    )
+    def test_units_do_not_matter(self, eigenvalues, scale):
+        plain, scaled = kinds(np.array([eigenvalues]))[0], kinds(scale * np.array([eigenvalues]))[0]
+        assert plain == scaled
+        assert plain == {0: STRICT_MINIMUM, len(eigenvalues): MAXIMUM}.get(
+            sum(x < 0 for x in eigenvalues), STRICT_SADDLE
+        )
+
+
+class TestPolish:
+    @examples
+    @given(
+        x=st.floats(-2, 2).filter(
+            lambda x: min(abs(x - r) for r in (0.5**0.5, -(0.5**0.5), 3**-0.5, -(3**-0.5))) > 0.02
+        )
+    )
+    def test_what_converges_is_a_root(self, x):
+        found = polish(load_problem("cubic-map"), np.array([[x]]))
+        if found.converged[0]:
+            root = found.location[0, 0]
+            assert min(abs(root - r) for r in (-1, 0, 1)) < 1e-12
+            assert found.spectrum.gradient_norm[0] < 1e-12
+
+    def test_from_float32_onto_the_point_in_float64(self):
+        problem = load_problem("separable-but-stuck")
+        found = polish(problem, np.array([[0.7009, 0.8437]]))
+        assert found.converged[0]
+        assert found.spectrum.gradient_norm[0] < 1e-12
+        assert np.abs(found.location[0] - [0.7009, 0.8437]).max() < 1e-4
+
+    def test_spectrum_of_a_known_hessian(self):
+        problem = plain(lambda p: 3 * p["x"] ** 2 + 4 * p["x"] * p["y"], x=0.0, y=0.0)
+        found = spectrum(problem, np.array([[1.0, 2.0]]))
+        assert found.loss[0] == pytest.approx(11)
+        assert found.gradient_norm[0] == pytest.approx(np.hypot(14, 4))
+        np.testing.assert_allclose(found.eigenvalues[0], [-2, 8])
+        # Newton's step on a quadratic leads to its critical point, the origin.
+        assert found.newton_step[0] == pytest.approx(np.sqrt(5))
+
+    def test_any_number_of_points(self):
+        problem = load_problem("cubic-map")
+        assert polish(problem, np.zeros((0, 1))).location.shape == (0, 1)
+        assert spectrum(problem, np.zeros((0, 1))).loss.shape == (0,)
+
+    def test_precision_is_float64_whatever_ran_before(self):
+        problem = load_problem("auer-fig3a")
+        jax.jit(problem.objective)({"weight": jnp.zeros(1)})
+        found = polish(problem, np.array([[-1.5694]], np.float32))
+        assert found.location.dtype == np.float64
+        assert found.spectrum.gradient_norm[0] < 1e-13
+
+    def test_degenerate_minimum_is_found(self):
+        problem = plain(lambda p: (p["x"] + p["y"]) ** 2, x=0.0, y=0.0)
+        found = polish(problem, np.array([[1.0, 0.5]]))
+        assert found.converged[0]
+        assert found.spectrum.degenerate[0]
+        assert abs(found.location[0].sum()) < 1e-9
+
+
+class TestSaturation:
+    """Where a neuron saturates the gradient vanishes, and there is no critical point all the same."""
+
+    @pytest.mark.parametrize(("loss", "half_width"), [("mse", 10), ("cross_entropy", 10), ("cross_entropy", 200)])
+    def test_separable_samples_have_no_critical_point(self, loss, half_width):
+        problem = neuron_problem("sigmoid", loss, **SEPARABLE)
+        assert find_critical_points(problem, cube(problem, half_width)).sizes["critical_point"] == 0
+
+    def test_a_slope_that_levels_off(self):
+        problem = plain(lambda p: jax.nn.sigmoid(p["x"]), x=0.0)
+        points = np.array([[-18.0], [-5.0], [0.0], [5.0], [18.0]])
+        assert not polish(problem, points).converged.any()
+
+    def test_newton_leads_nowhere_on_it(self):
+        # On an exponential tail the step has length 1, wherever it starts.
+        problem = plain(lambda p: jnp.exp(-p["x"]), x=0.0)
+        np.testing.assert_allclose(spectrum(problem, np.array([[3.0], [15.0]])).newton_step, 1, rtol=1e-6)
+
+
+class TestSymmetricCopies:
+    @staticmethod
+    def problem():
+        inputs = np.array([[-2.0], [-1.2], [-0.3], [0.4], [1.1], [2.3]])
+        # Odd in the input and not monotone: two hidden units have different work to do.
+        targets = np.array([-0.2, -0.9, -0.5, 0.6, 0.8, 0.3])
+        return network_problem((1, 2, 1), ("tanh", "identity"), "mse", inputs, targets, bias=False)
+
+    @staticmethod
+    def copies(problem, point):
+        """All eight: both orders of the hidden units, and both signs of each."""
+        params = problem.unravel(point)
+        first, second = params["layer_0"]["weight"], params["layer_1"]["weight"]
+        for order in ([0, 1], [1, 0]):
+            for signs in itertools.product((1, -1), repeat=2):
+                sign = np.array(signs, dtype=float)
+                yield problem.ravel(
+                    {
+                        "layer_0": {"weight": first[order] * sign[:, None]},
+                        "layer_1": {"weight": second[:, order] * sign},
+                    }
+                )
+
+    @pytest.fixture(scope="class")
+    def polished(self):
+        problem = self.problem()
+        starts = 1.5 * np.random.default_rng(0).normal(size=(64, 4))
+        found = polish(problem, starts)
+        strict = found.converged & (kinds(found.spectrum.eigenvalues) == STRICT_MINIMUM)
+        assert strict.any()
+        best = np.flatnonzero(strict)[np.argmin(found.spectrum.loss[strict])]
+        return problem, found.location[best]
+
+    def test_count_as_one_critical_point(self, polished):
+        problem, point = polished
+        copies = np.array(list(self.copies(problem, point)))
+        assert len(np.unique(copies.round(6), axis=0)) == 8
+        table = table_of(problem, copies)
+        assert len(table.loss) == 1
+        assert len(table.copies) == 8
+        assert set(table.copy_of) == {0}
+
+    def test_each_copy_captures_for_the_one(self, polished):
+        problem, point = polished
+        copies = np.array(list(self.copies(problem, point)))
+        table = table_of(problem, copies)
+        assert capture(table, copies + 1e-6, 1e-6).tolist() == [0] * 8
+
+    def test_without_outputs_they_stay_apart(self, polished):
+        problem, point = polished
+        bare = Problem(name="bare", batch_objective=problem.batch_objective, params=problem.params, data=problem.data)
+        assert len(table_of(bare, list(self.copies(problem, point))).loss) == 8
+
+    def test_different_minima_of_equal_loss_stay_apart(self):
+        # The two wells are no symmetry of a model: their outputs differ.
+        problem = Problem(
+            name="wells",
+            batch_objective=lambda p, data: p["x"] ** 4 / 4 - p["x"] ** 2 / 2,
+            outputs=lambda p, data: p["x"][None],
+            params={"x": 0.0},
+        )
+        assert len(table_of(problem, [[-0.9], [0.9]]).loss) == 2
+
+
+class TestTable:
+    def test_in_order_of_the_loss_and_without_what_did_not_converge(self):
+        problem = plain(lambda p: (p["x"] ** 2 - 1) ** 2 + 0.3 * p["x"], x=0.0)
+        table = table_of(problem, [[1.0], [-1.0], [0.0], [1.01], [-0.99]])
+        assert len(table.loss) == 3
+        assert np.all(np.diff(table.loss) > 0)
+        assert table.location[0, 0] < -0.9 < 0.9 < table.location[1, 0]
+        nothing = polish(problem, np.array([[1.0]]))._replace(converged=np.array([False]))
+        assert len(build_table(problem, nothing).loss) == 0
+
+    def test_a_manifold_of_minima_is_one_entry_for_each_level(self):
+        problem = plain(lambda p: (p["x"] * p["y"] - 1) ** 2, x=0.0, y=0.0)
+        points = [[t, 1 / t] for t in (0.5, 0.8, 1.3, 2.0)]
+        table = table_of(problem, points)
+        assert table.kind.tolist() == [DEGENERATE]
+        assert len(table.copies) == 4
+
+    def test_empty(self):
+        table = empty_table(3)
+        assert table.location.shape == table.copies.shape == (0, 3)
+        assert capture(table, np.zeros((2, 3)), 1e-6).tolist() == [-1, -1]
+
+
+class TestCaptureRadius:
+    @staticmethod
+    def offsets(table, points, gradient_tolerance=1e-6):
+        return capture(table, np.asarray(points, dtype=np.float64)[:, None], gradient_tolerance).tolist()
+
+    def test_is_relative_to_one_plus_the_size(self):
+        table = table_of(load_problem("cubic-map"), [[1.0], [0.0]])
+        inside, outside = 0.99 * CAPTURE_RADIUS, 1.01 * CAPTURE_RADIUS
+        assert table.kind.tolist() == [STRICT_MINIMUM, MAXIMUM]
+        found = self.offsets(table, [1 + 2 * inside, 1 - 2 * inside, 1 + 2 * outside, inside, outside, -outside])
+        assert found == [0, 0, -1, 1, -1, -1]
+
+    @pytest.mark.parametrize("tolerance", [1e-4, 1e-3])
+    def test_grows_with_what_the_tolerance_leaves_open(self, tolerance):
+        # At a minimum of curvature c a gradient within tolerance is a distance of tolerance / c.
+        curvature = 0.5
+        table = table_of(plain(lambda p: curvature / 2 * p["x"] ** 2, x=0.0), [[0.1]])
+        radius = 10 * tolerance / curvature
+        assert self.offsets(table, [0.99 * radius, 1.01 * radius], tolerance) == [0, -1]
+
+    def test_is_never_larger_than_its_bound(self):
+        table = table_of(plain(lambda p: 1e-6 * p["x"] ** 2, x=0.0), [[0.1]])
+        inside, outside = 0.99 * LARGEST_CAPTURE_RADIUS, 1.01 * LARGEST_CAPTURE_RADIUS
+        assert self.offsets(table, [inside, outside], 1e-2) == [0, -1]
+
+    def test_saddles_and_maxima_capture_no_farther(self):
+        table = table_of(plain(lambda p: -0.5 * p["x"] ** 2, x=0.0), [[0.1]])
+        assert self.offsets(table, [2 * CAPTURE_RADIUS], 1.0) == [-1]
+
+    def test_what_is_not_finite_is_not_captured(self):
+        table = table_of(load_problem("quadratic"), [[0.1, 0.1]])
+        points = np.array([[np.nan, 0.0], [0.0, np.inf], [0.0, 0.0]])
+        assert capture(table, points, 1e-6).tolist() == [-1, -1, 0]
+
+
+class TestLocate:
+    def test_end_points_know_their_critical_point(self):
+        problem = load_problem("auer-fig3a")
+        ends = np.array([[0.012925], [-1.569397], [-0.530716], [2.0], [-1.56940]])
+        table, captured = locate(problem, np.array([[-3.0, 3.0]]), ends, gradient_tolerance=1e-6, seed=0)
+        assert [table.kind[i] if i >= 0 else "none" for i in captured] == [
+            *(STRICT_MINIMUM, STRICT_MINIMUM, MAXIMUM, "none", STRICT_MINIMUM)
+        ]
+        assert captured[1] == captured[4] != captured[0]
+
+    def test_an_end_point_far_from_the_box_joins_the_table(self):
+        problem = plain(lambda p: 1 - jnp.cos(p["x"]), x=0.0)
+        ends = np.array([[2 * np.pi * 50 + 1e-6]])
+        table, captured = locate(problem, np.array([[-1.0, 1.0]]), ends, gradient_tolerance=1e-5, seed=0)
+        assert table.location[captured[0], 0] == pytest.approx(100 * np.pi, abs=1e-9)
+
+    def test_no_end_point(self):
+        problem = load_problem("cubic-map")
+        table, captured = locate(problem, np.array([[-2.0, 2.0]]), np.zeros((0, 1)), gradient_tolerance=1e-6, seed=0)
+        assert len(table.loss) == 3
+        assert captured.shape == (0,)
+
+    @examples
+    @given(length=st.integers(0, 50), num=st.integers(1, 60))
+    def test_spread_is_an_even_sample(self, length, num):
+        found = spread(np.arange(length), num)
+        assert len(found) == min(length, num)
+        assert len(set(found)) == len(found)
+        if len(found) > 1:
+            assert (found[0], found[-1]) == (0, length - 1)
+            assert np.ptp(np.diff(found)) <= 1
+
+
+class TestDead:
+    @examples
+    @given(weight=st.floats(-3, 3), bias=st.floats(-3, 3))
+    def test_single_relu_is_dead_iff_no_sample_activates(self, weight, bias):
+        problem = load_problem("single-relu")
+        margin = bias + abs(weight)  # the larger of the two preactivations, on x = -1 and 1
+        # Within the capture radius of the border either answer will do.
+        if abs(margin) > 1e-3:
+            point = problem.ravel({"weight": np.array([weight]), "bias": np.array(bias)})
+            assert is_dead(problem, point[None]).tolist() == [margin < 0]
+
+    def test_one_active_sample_at_the_right_value_is_not_dead(self):
+        # The gradient is exactly zero at the solution, but not around it.
+        problem = load_problem("single-relu")
+        solution = problem.ravel({"weight": np.array([1.0]), "bias": np.array(0.0)})
+        assert is_dead(problem, solution[None]).tolist() == [False]
+
+    def test_the_border_counts_where_descent_can_only_creep_up_to_it(self):
+        problem = load_problem("single-relu")
+        # On x = 1 the preactivation is positive, but by less than the capture radius; on x = -1 it is not.
+        creeping = problem.ravel({"weight": np.array([-2.0]), "bias": np.array(-2.0 + 1e-6)})
+        assert is_dead(problem, creeping[None]).tolist() == [True]
+
+    def test_a_point_where_the_gradient_only_underflows_is_not(self):
+        problem = neuron_problem("tanh", "mse", [[1.0]], [0.5])
+        assert is_dead(problem, np.array([[500.0, 500.0]])).tolist() == [False]
+
+    def test_leaky_units_do_not_die(self):
+        problem = neuron_problem("leaky_relu", "mse", **SEPARABLE)
+        assert is_dead(problem, np.array([[-2.0, 1.0]])).tolist() == [False]
+
+    def test_hidden_layer_dies_as_a_whole(self):
+        problem = network_problem((1, 2, 1), ("relu", "identity"), "mse", [[-1.0], [1.0]], [0.0, 1.0])
+        dead = problem.unravel(np.ones(problem.num_parameters))
+        dead["layer_0"]["bias"] = np.array([-5.0, -5.0])
+        alive = jax.tree.map(np.array, dead)
+        alive["layer_0"]["bias"] = np.array([-5.0, 5.0])
+        points = np.stack([problem.ravel(dead), problem.ravel(alive)])
+        # The output's own bias still learns, unless it is where it belongs.
+        assert is_dead(problem, points).tolist() == [False, False]
+
+    def test_no_point(self):
+        assert is_dead(load_problem("single-relu"), np.zeros((0, 2))).shape == (0,)
+
+
+class TestDescendingRays:
+    def limit(self, problem, point, midpoint=None):
+        point = np.asarray(point, dtype=np.float64)
+        midpoint = point if midpoint is None else np.asarray(midpoint, dtype=np.float64)
+        return descending_limit(problem, point[None], midpoint[None])[0]
+
+    def test_separating_weights_send_cross_entropy_to_zero(self):
+        problem = neuron_problem("sigmoid", "cross_entropy", **SEPARABLE)
+        assert self.limit(problem, [0.1, 2.0]) == pytest.approx(0, abs=1e-12)
+
+    def test_the_drift_counts_where_the_point_itself_does_not_separate(self):
+        problem = neuron_problem("sigmoid", "cross_entropy", **SEPARABLE)
+        # Away from the origin the bias runs off and the loss rises; the drift is along the weight.
+        assert self.limit(problem, [5.0, 0.1]) == np.inf
+        assert self.limit(problem, [5.0, 0.1], [5.0, 0.0]) == pytest.approx(0, abs=1e-12)
+
+    def test_overlapping_samples_have_none(self):
+        problem = neuron_problem("sigmoid", "cross_entropy", [[-1.0], [0.0], [1.0]], [1.0, 0.0, 1.0])
+        points = np.random.default_rng(0).normal(size=(50, 2)) * 3
+        assert np.all(descending_limit(problem, points, 0.9 * points) == np.inf)
+
+    def test_squared_error_saturates_at_a_value_that_is_not_optimal(self):
+        # The sample at 10 saturates at 0, the other one too: .55^2 + .25^2.
+        problem = load_problem("auer-fig3a")
+        assert self.limit(problem, [-9.0]) == np.inf
+        # The other way both saturate at 1; there too the loss rises to its limit.
+        assert self.limit(problem, [9.0]) == np.inf
+        # With a single sample of target 1 the loss falls to 0.
+        alone = neuron_problem("sigmoid", "mse", [[1.0], [1.0]], [1.0, 0.0], bias=False)
+        assert self.limit(alone, [9.0]) == np.inf
+        trap = neuron_problem("sigmoid", "mse", [[1.0], [-1.0], [1.0]], [1.0, 0.0, 0.0], bias=False)
+        assert self.limit(trap, [9.0]) == np.inf
+        falls = neuron_problem("sigmoid", "mse", [[1.0], [2.0]], [1.0, 1.0], bias=False)
+        assert self.limit(falls, [9.0]) == pytest.approx(0, abs=1e-12)
+
+    def test_a_limit_above_the_infimum_is_told(self):
+        # One half of the samples saturates where it should, the other where it should not.
+        def objective(params):
+            return jnp.mean((jax.nn.sigmoid(jnp.array([1.0, 4.0]) * params["w"]) - jnp.array([1.0, 0.5])) ** 2)
+
+        assert self.limit(plain(objective, w=0.0), [4.0]) == pytest.approx(0.125, abs=1e-9)
+
+    def test_bowls_and_level_ground_have_none(self):
+        assert self.limit(load_problem("quadratic"), [1.0, 2.0], [3.0, -1.0]) == np.inf
+        assert self.limit(plain(lambda p: 0 * p["x"], x=0.0), [1.0], [0.0]) == np.inf
+
+    def test_a_hill_on_the_way_makes_it_no_ray(self):
+        problem = plain(lambda p: jnp.exp(-((p["x"] - 50) ** 2)) - jax.nn.sigmoid(p["x"]), x=0.0)
+        points = np.linspace(45, 49, 9)[:, None]
+        assert np.all(descending_limit(problem, points, points) == np.inf)
+
+    def test_no_point(self):
+        assert descending_limit(load_problem("quadratic"), np.zeros((0, 2)), np.zeros((0, 2))).shape == (0,)
