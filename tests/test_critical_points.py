@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import hypothesis.strategies as st
@@ -20,12 +21,16 @@ from jaxloss.errors import InputError
 examples = settings(deadline=None, derandomize=True, max_examples=30)
 
 
+# A problem that is loaded once compiles once.
+load = functools.cache(load_problem)
+
+
 def cube(problem, half_width):
     return {name: (-half_width, half_width) for name in problem.parameter_names}
 
 
 def search(name, half_width, *, num_starts=None, **options):
-    problem = load_problem(name, **options)
+    problem = load(name, **options)
     return find_critical_points(problem, cube(problem, half_width), num_starts=num_starts)
 
 
@@ -43,7 +48,7 @@ SEPARABLE = {"inputs": [[-1.0], [1.0]], "targets": [0.0, 1.0]}
 class TestPublishedCases:
     @pytest.mark.parametrize("seed", [0, 1])
     def test_two_minima_binary(self, seed):
-        problem = load_problem("two-minima-binary")
+        problem = load("two-minima-binary")
         table = find_critical_points(problem, cube(problem, 3), num_starts=512, seed=seed)
         minima = table.isel(critical_point=table.kind == STRICT_MINIMUM)
         np.testing.assert_allclose(minima.loss, [5.521490, 5.611999], atol=1e-6)
@@ -71,7 +76,7 @@ class TestPublishedCases:
         np.testing.assert_allclose(table.location[0], [0.0129546], atol=1e-7)
 
     def test_separable_but_stuck(self):
-        problem = load_problem("separable-but-stuck")
+        problem = load("separable-but-stuck")
         table = find_critical_points(problem, cube(problem, 3))
         assert table.kind.values.tolist() == [STRICT_MINIMUM]
         np.testing.assert_allclose(table.location[0], [0.70089, 0.84367], atol=1e-5)
@@ -105,7 +110,7 @@ class TestFindCriticalPoints:
         ("box", "found"), [((-3, -0.5), [-1]), ((0.5, 3), [1]), ((-0.5, 0.5), [0]), ((1.5, 3), []), ((0.5, 0.9), [])]
     )
     def test_reports_the_box_alone(self, box, found):
-        table = find_critical_points(load_problem("cubic-map"), {"x": box})
+        table = find_critical_points(load("cubic-map"), {"x": box})
         np.testing.assert_allclose(table.location[:, 0], found, atol=1e-12)
 
     def test_all_nine_of_a_double_double_well(self):
@@ -142,7 +147,7 @@ class TestFindCriticalPoints:
 
     @pytest.mark.parametrize("num_starts", [1, 5, 64])
     def test_starts_fill_the_box(self, num_starts):
-        problem, bounds = load_problem("quadratic"), np.array([[-1.0, 3.0], [10.0, 11.0]])
+        problem, bounds = load("quadratic"), np.array([[-1.0, 3.0], [10.0, 11.0]])
         starts = multi_starts(problem, bounds, num_starts=num_starts, seed=0)
         sobol, known = starts[:num_starts], starts[num_starts:]
         assert np.all((bounds[:, 0] <= sobol) & (sobol <= bounds[:, 1]))
@@ -212,14 +217,14 @@ class TestPolish:
         )
     )
     def test_what_converges_is_a_root(self, x):
-        found = polish(load_problem("cubic-map"), np.array([[x]]))
+        found = polish(load("cubic-map"), np.array([[x]]))
         if found.converged[0]:
             root = found.location[0, 0]
             assert min(abs(root - r) for r in (-1, 0, 1)) < 1e-12
             assert found.spectrum.gradient_norm[0] < 1e-12
 
     def test_from_float32_onto_the_point_in_float64(self):
-        problem = load_problem("separable-but-stuck")
+        problem = load("separable-but-stuck")
         found = polish(problem, np.array([[0.7009, 0.8437]]))
         assert found.converged[0]
         assert found.spectrum.gradient_norm[0] < 1e-12
@@ -235,12 +240,12 @@ class TestPolish:
         assert found.newton_step[0] == pytest.approx(np.sqrt(5))
 
     def test_any_number_of_points(self):
-        problem = load_problem("cubic-map")
+        problem = load("cubic-map")
         assert polish(problem, np.zeros((0, 1))).location.shape == (0, 1)
         assert spectrum(problem, np.zeros((0, 1))).loss.shape == (0,)
 
     def test_precision_is_float64_whatever_ran_before(self):
-        problem = load_problem("auer-fig3a")
+        problem = load("auer-fig3a")
         jax.jit(problem.objective)({"weight": jnp.zeros(1)})
         found = polish(problem, np.array([[-1.5694]], np.float32))
         assert found.location.dtype == np.float64
@@ -273,58 +278,49 @@ class TestSaturation:
         np.testing.assert_allclose(spectrum(problem, np.array([[3.0], [15.0]])).newton_step, 1, rtol=1e-6)
 
 
+@functools.cache
+def two_hidden_units():
+    """A network with two hidden units, and its best strict minimum."""
+    inputs = np.array([[-2.0], [-1.2], [-0.3], [0.4], [1.1], [2.3]])
+    # Odd in the input and not monotone: the two units have different work to do.
+    targets = np.array([-0.2, -0.9, -0.5, 0.6, 0.8, 0.3])
+    problem = network_problem((1, 2, 1), ("tanh", "identity"), "mse", inputs, targets, bias=False)
+    found = polish(problem, 1.5 * np.random.default_rng(0).normal(size=(64, 4)))
+    strict = np.flatnonzero(found.converged & (kinds(found.spectrum.eigenvalues) == STRICT_MINIMUM))
+    return problem, found.location[strict[np.argmin(found.spectrum.loss[strict])]]
+
+
+def copies_of(problem, point):
+    """All eight: both orders of the hidden units, and both signs of each."""
+    params = problem.unravel(point)
+    first, second = params["layer_0"]["weight"], params["layer_1"]["weight"]
+    copies = []
+    for order, *sign in itertools.product(([0, 1], [1, 0]), (1.0, -1.0), (1.0, -1.0)):
+        inner, outer = first[order] * np.array(sign)[:, None], second[:, order] * np.array(sign)
+        copies.append(problem.ravel({"layer_0": {"weight": inner}, "layer_1": {"weight": outer}}))
+    return np.array(copies)
+
+
 class TestSymmetricCopies:
-    @staticmethod
-    def problem():
-        inputs = np.array([[-2.0], [-1.2], [-0.3], [0.4], [1.1], [2.3]])
-        # Odd in the input and not monotone: two hidden units have different work to do.
-        targets = np.array([-0.2, -0.9, -0.5, 0.6, 0.8, 0.3])
-        return network_problem((1, 2, 1), ("tanh", "identity"), "mse", inputs, targets, bias=False)
-
-    @staticmethod
-    def copies(problem, point):
-        """All eight: both orders of the hidden units, and both signs of each."""
-        params = problem.unravel(point)
-        first, second = params["layer_0"]["weight"], params["layer_1"]["weight"]
-        for order in ([0, 1], [1, 0]):
-            for signs in itertools.product((1, -1), repeat=2):
-                sign = np.array(signs, dtype=float)
-                yield problem.ravel(
-                    {
-                        "layer_0": {"weight": first[order] * sign[:, None]},
-                        "layer_1": {"weight": second[:, order] * sign},
-                    }
-                )
-
-    @pytest.fixture(scope="class")
-    def polished(self):
-        problem = self.problem()
-        starts = 1.5 * np.random.default_rng(0).normal(size=(64, 4))
-        found = polish(problem, starts)
-        strict = found.converged & (kinds(found.spectrum.eigenvalues) == STRICT_MINIMUM)
-        assert strict.any()
-        best = np.flatnonzero(strict)[np.argmin(found.spectrum.loss[strict])]
-        return problem, found.location[best]
-
-    def test_count_as_one_critical_point(self, polished):
-        problem, point = polished
-        copies = np.array(list(self.copies(problem, point)))
+    def test_count_as_one_critical_point(self):
+        problem, point = two_hidden_units()
+        copies = copies_of(problem, point)
         assert len(np.unique(copies.round(6), axis=0)) == 8
         table = table_of(problem, copies)
         assert len(table.loss) == 1
         assert len(table.copies) == 8
         assert set(table.copy_of) == {0}
 
-    def test_each_copy_captures_for_the_one(self, polished):
-        problem, point = polished
-        copies = np.array(list(self.copies(problem, point)))
+    def test_each_copy_captures_for_the_one(self):
+        problem, point = two_hidden_units()
+        copies = copies_of(problem, point)
         table = table_of(problem, copies)
         assert capture(table, copies + 1e-6, 1e-6).tolist() == [0] * 8
 
-    def test_without_outputs_they_stay_apart(self, polished):
-        problem, point = polished
+    def test_without_outputs_they_stay_apart(self):
+        problem, point = two_hidden_units()
         bare = Problem(name="bare", batch_objective=problem.batch_objective, params=problem.params, data=problem.data)
-        assert len(table_of(bare, list(self.copies(problem, point))).loss) == 8
+        assert len(table_of(bare, copies_of(problem, point)).loss) == 8
 
     def test_different_minima_of_equal_loss_stay_apart(self):
         # The two wells are no symmetry of a model: their outputs differ.
@@ -366,7 +362,7 @@ class TestCaptureRadius:
         return capture(table, np.asarray(points, dtype=np.float64)[:, None], gradient_tolerance).tolist()
 
     def test_is_relative_to_one_plus_the_size(self):
-        table = table_of(load_problem("cubic-map"), [[1.0], [0.0]])
+        table = table_of(load("cubic-map"), [[1.0], [0.0]])
         inside, outside = 0.99 * CAPTURE_RADIUS, 1.01 * CAPTURE_RADIUS
         assert table.kind.tolist() == [STRICT_MINIMUM, MAXIMUM]
         found = self.offsets(table, [1 + 2 * inside, 1 - 2 * inside, 1 + 2 * outside, inside, outside, -outside])
@@ -390,14 +386,14 @@ class TestCaptureRadius:
         assert self.offsets(table, [2 * CAPTURE_RADIUS], 1.0) == [-1]
 
     def test_what_is_not_finite_is_not_captured(self):
-        table = table_of(load_problem("quadratic"), [[0.1, 0.1]])
+        table = table_of(load("quadratic"), [[0.1, 0.1]])
         points = np.array([[np.nan, 0.0], [0.0, np.inf], [0.0, 0.0]])
         assert capture(table, points, 1e-6).tolist() == [-1, -1, 0]
 
 
 class TestLocate:
     def test_end_points_know_their_critical_point(self):
-        problem = load_problem("auer-fig3a")
+        problem = load("auer-fig3a")
         ends = np.array([[0.012925], [-1.569397], [-0.530716], [2.0], [-1.56940]])
         table, captured = locate(problem, np.array([[-3.0, 3.0]]), ends, gradient_tolerance=1e-6, seed=0)
         assert [table.kind[i] if i >= 0 else "none" for i in captured] == [
@@ -412,7 +408,7 @@ class TestLocate:
         assert table.location[captured[0], 0] == pytest.approx(100 * np.pi, abs=1e-9)
 
     def test_no_end_point(self):
-        problem = load_problem("cubic-map")
+        problem = load("cubic-map")
         table, captured = locate(problem, np.array([[-2.0, 2.0]]), np.zeros((0, 1)), gradient_tolerance=1e-6, seed=0)
         assert len(table.loss) == 3
         assert captured.shape == (0,)
@@ -432,7 +428,7 @@ class TestDead:
     @examples
     @given(weight=st.floats(-3, 3), bias=st.floats(-3, 3))
     def test_single_relu_is_dead_iff_no_sample_activates(self, weight, bias):
-        problem = load_problem("single-relu")
+        problem = load("single-relu")
         margin = bias + abs(weight)  # the larger of the two preactivations, on x = -1 and 1
         # Within the capture radius of the border either answer will do.
         if abs(margin) > 1e-3:
@@ -441,12 +437,12 @@ class TestDead:
 
     def test_one_active_sample_at_the_right_value_is_not_dead(self):
         # The gradient is exactly zero at the solution, but not around it.
-        problem = load_problem("single-relu")
+        problem = load("single-relu")
         solution = problem.ravel({"weight": np.array([1.0]), "bias": np.array(0.0)})
         assert is_dead(problem, solution[None]).tolist() == [False]
 
     def test_the_border_counts_where_descent_can_only_creep_up_to_it(self):
-        problem = load_problem("single-relu")
+        problem = load("single-relu")
         # On x = 1 the preactivation is positive, but by less than the capture radius; on x = -1 it is not.
         creeping = problem.ravel({"weight": np.array([-2.0]), "bias": np.array(-2.0 + 1e-6)})
         assert is_dead(problem, creeping[None]).tolist() == [True]
@@ -459,18 +455,20 @@ class TestDead:
         problem = neuron_problem("leaky_relu", "mse", **SEPARABLE)
         assert is_dead(problem, np.array([[-2.0, 1.0]])).tolist() == [False]
 
-    def test_hidden_layer_dies_as_a_whole(self):
-        problem = network_problem((1, 2, 1), ("relu", "identity"), "mse", [[-1.0], [1.0]], [0.0, 1.0])
-        dead = problem.unravel(np.ones(problem.num_parameters))
-        dead["layer_0"]["bias"] = np.array([-5.0, -5.0])
-        alive = jax.tree.map(np.array, dead)
-        alive["layer_0"]["bias"] = np.array([-5.0, 5.0])
-        points = np.stack([problem.ravel(dead), problem.ravel(alive)])
-        # The output's own bias still learns, unless it is where it belongs.
-        assert is_dead(problem, points).tolist() == [False, False]
+    def test_a_hidden_layer_dies_as_a_whole(self):
+        problem = network_problem((1, 2, 1), ("relu", "identity"), "mse", [[1.0], [2.0]], [0.0, 1.0], bias=False)
+        # Weights of the two hidden units, then of the output.
+        points = np.array([[-1.0, -2.0, 1.0, 1.0], [-1.0, 2.0, 1.0, 1.0]])
+        assert is_dead(problem, points).tolist() == [True, False]
+
+    def test_an_output_bias_learns_on(self):
+        problem = network_problem((1, 2, 1), ("relu", "identity"), "mse", [[1.0], [2.0]], [0.0, 1.0])
+        params = problem.unravel(np.zeros(problem.num_parameters))
+        params["layer_0"]["bias"] = np.array([-5.0, -5.0])
+        assert is_dead(problem, problem.ravel(params)[None]).tolist() == [False]
 
     def test_no_point(self):
-        assert is_dead(load_problem("single-relu"), np.zeros((0, 2))).shape == (0,)
+        assert is_dead(load("single-relu"), np.zeros((0, 2))).shape == (0,)
 
 
 class TestDescendingRays:
@@ -494,19 +492,13 @@ class TestDescendingRays:
         points = np.random.default_rng(0).normal(size=(50, 2)) * 3
         assert np.all(descending_limit(problem, points, 0.9 * points) == np.inf)
 
-    def test_squared_error_saturates_at_a_value_that_is_not_optimal(self):
-        # The sample at 10 saturates at 0, the other one too: .55^2 + .25^2.
-        problem = load_problem("auer-fig3a")
-        assert self.limit(problem, [-9.0]) == np.inf
-        # The other way both saturate at 1; there too the loss rises to its limit.
-        assert self.limit(problem, [9.0]) == np.inf
-        # With a single sample of target 1 the loss falls to 0.
-        alone = neuron_problem("sigmoid", "mse", [[1.0], [1.0]], [1.0, 0.0], bias=False)
-        assert self.limit(alone, [9.0]) == np.inf
-        trap = neuron_problem("sigmoid", "mse", [[1.0], [-1.0], [1.0]], [1.0, 0.0, 0.0], bias=False)
-        assert self.limit(trap, [9.0]) == np.inf
-        falls = neuron_problem("sigmoid", "mse", [[1.0], [2.0]], [1.0, 1.0], bias=False)
-        assert self.limit(falls, [9.0]) == pytest.approx(0, abs=1e-12)
+    def test_squared_error_falls_to_zero_where_every_sample_saturates_at_its_target(self):
+        problem = neuron_problem("sigmoid", "mse", [[1.0], [2.0]], [1.0, 1.0], bias=False)
+        assert self.limit(problem, [9.0]) == pytest.approx(0, abs=1e-12)
+
+    @pytest.mark.parametrize("weight", [-9.0, 9.0])
+    def test_a_loss_that_rises_to_its_limit_has_none(self, weight):
+        assert self.limit(load("auer-fig3a"), [weight]) == np.inf
 
     def test_a_limit_above_the_infimum_is_told(self):
         # One half of the samples saturates where it should, the other where it should not.
@@ -516,7 +508,7 @@ class TestDescendingRays:
         assert self.limit(plain(objective, w=0.0), [4.0]) == pytest.approx(0.125, abs=1e-9)
 
     def test_bowls_and_level_ground_have_none(self):
-        assert self.limit(load_problem("quadratic"), [1.0, 2.0], [3.0, -1.0]) == np.inf
+        assert self.limit(load("quadratic"), [1.0, 2.0], [3.0, -1.0]) == np.inf
         assert self.limit(plain(lambda p: 0 * p["x"], x=0.0), [1.0], [0.0]) == np.inf
 
     def test_a_hill_on_the_way_makes_it_no_ray(self):
@@ -525,4 +517,4 @@ class TestDescendingRays:
         assert np.all(descending_limit(problem, points, points) == np.inf)
 
     def test_no_point(self):
-        assert descending_limit(load_problem("quadratic"), np.zeros((0, 2)), np.zeros((0, 2))).shape == (0,)
+        assert descending_limit(load("quadratic"), np.zeros((0, 2)), np.zeros((0, 2))).shape == (0,)

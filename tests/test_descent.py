@@ -132,6 +132,21 @@ class TestGradientDescent:
         assert float(end.state.params["x"]) == pytest.approx(float(params["x"]), rel=1e-5)
 
 
+class TestPublishedCase:
+    def test_every_start_ends_where_the_samples_are_not_separated(self):
+        problem = load_problem("separable-but-stuck")
+        starts = np.stack(np.meshgrid(*[np.linspace(-3, 3, 7, dtype=np.float32)] * 2), axis=-1).reshape(-1, 2)
+        data = jax.tree.map(np.float32, problem.data)
+
+        def one(weight):
+            rule, hyper = rule_for(problem.batch_objective), {"learning_rate": jnp.float32(0.01)}
+            bounds = limits(6000, gradient_tolerance=1e-4)
+            return simulate(rule, bounds, data, jax.random.key(0), {"weight": weight}, hyper, jnp.uint32(0))
+
+        end = jax.jit(jax.vmap(one))(starts).state.params["weight"]
+        np.testing.assert_allclose(end, np.tile([0.70089, 0.84367], (49, 1)), atol=1e-3)
+
+
 class TestSettled:
     def test_stays_where_its_gradient_was_measured(self):
         tolerance, factor = 1e-3, 1 - 0.1 * SHARPNESS
