@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 import jaxloss
@@ -204,7 +205,7 @@ def strict_minima(problem: jaxloss.Problem) -> list[dict]:
     return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
-def problems_of(x: Sequence[float], t: Sequence[float]) -> list[jaxloss.Problem]:
+def problems_of(x: ArrayLike, t: ArrayLike) -> list[jaxloss.Problem]:
     """The three problems that are compared."""
     return [jaxloss.neuron_problem(activation, loss, x, t) for activation, loss in OBJECTIVES]
 

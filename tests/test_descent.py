@@ -139,8 +139,8 @@ class TestPublishedCase:
         data = jax.tree.map(np.float32, problem.data)
 
         def one(weight):
-            rule, hyper = rule_for(problem.batch_objective), {"learning_rate": jnp.float32(0.01)}
-            bounds = limits(6000, gradient_tolerance=1e-4)
+            rule, hyper = rule_for(problem.batch_objective), {"learning_rate": jnp.float32(0.03)}
+            bounds = limits(20_000, gradient_tolerance=1e-4)
             return simulate(rule, bounds, data, jax.random.key(0), {"weight": weight}, hyper, jnp.uint32(0))
 
         end = jax.jit(jax.vmap(one))(starts).state.params["weight"]

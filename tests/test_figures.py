@@ -381,6 +381,10 @@ class TestFractions:
         np.testing.assert_allclose(drawn, np.sort(expected))
         assert len(expected) == 2
 
+    def test_valleys_have_no_limit(self, well):
+        valley = well.assign(kind=well["kind"].where(well["kind"] != "strict minimum", "degenerate"))
+        assert not any("limit" in text for text in _legend_texts(plot_outcome_fractions(valley)))
+
     def test_legend(self, well):
         texts = _legend_texts(plot_outcome_fractions(well))
         assert _labels(well) <= set(texts)

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from jaxloss.basins import outcome_fractions
+from jaxloss.critical_points.kinds import STRICT_MINIMUM
 from jaxloss.figures import reading, style
 from jaxloss.outcomes import NAMES, OUTCOMES
 
@@ -144,11 +145,8 @@ def _limits(result: xr.Dataset) -> list[_Limit]:
         return []
     points = reading.critical_points(result)
     reached = np.bincount(result["attractor"].values[result["attractor"].values >= 0], minlength=len(points))
-    minima = [
-        i
-        for i, point in enumerate(points)
-        if point.kind in (reading.GLOBAL, reading.SPURIOUS) and point.sharpness > 0
-    ]
+    kinds = result["kind"].values if points else []
+    minima = [i for i, kind in enumerate(kinds) if kind == STRICT_MINIMUM and points[i].sharpness > 0]
     often = sorted(minima, key=lambda i: -reached[i])[:_MOST_LIMITS]
     return sorted(_Limit(2 / points[i].sharpness, points[i].kind) for i in often)
 
