@@ -10,7 +10,7 @@ from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.locate import locate
-from jaxloss.critical_points.table import CriticalPoints
+from jaxloss.critical_points.table import CriticalPoints, approaches
 from jaxloss.problems import Problem
 from jaxloss.runs import Ends
 
@@ -79,6 +79,8 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
         to_infinity = (limit <= highest) & outwards
         at_infimum = bounded & (ends.loss <= highest)
         captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
+        stalled = bounded & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, limit, infimum)
+        stalled[stalled] = ~approaches(table, point[stalled])
         evidence = outcomes.Evidence(
             diverged=~bounded,
             period=ends.period,
@@ -88,8 +90,7 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
             captured=captured,
             at_infimum=at_infimum,
             to_infinity=to_infinity,
-            stalled=bounded
-            & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, limit, infimum),
+            stalled=stalled,
         )
     return Findings(evidence, table, table.loss <= highest, infimum, source)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from jaxloss import descent, orbits
 from jaxloss.descent import Limits, Rule
-from jaxloss.engine import batched, map_in_tiles, padded, tiles
+from jaxloss.engine import batched, computing_in, map_in_tiles, padded, tiles
 from jaxloss.errors import InputError, unknown
 from jaxloss.grids import LEARNING_RATE, BoundGrid
 from jaxloss.optimizers import Optimizer, resolve
@@ -149,7 +149,7 @@ def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: 
     tile_size = min(options.tile_size or _default_tile_size(problem), size)
     parts: list[Ends] = []
     with (
-        jax.enable_x64(options.precision == "float64"),
+        computing_in(options.precision, problem),
         tqdm(total=size, desc=problem.name, unit="run", unit_scale=True, disable=not progress) as bar,
     ):
         run_tile = _tile_runner(problem, options)
@@ -256,7 +256,7 @@ def run_paths(problem: Problem, bound: BoundGrid, options: RunOptions, which: np
     """
     dtype = np.dtype(options.precision)
     steps = np.unique(np.geomspace(1, options.num_steps, NUM_PATH_STEPS).round().astype(np.int32))
-    with jax.enable_x64(options.precision == "float64"):
+    with computing_in(options.precision, problem):
         rule, limits, data = rule_of(problem, options), limits_of(options), data_of(problem, options)
         key = options.key("updates")
         points, hyper = bound.trajectories_at(which)

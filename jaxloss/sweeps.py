@@ -15,7 +15,7 @@ import xarray as xr
 
 from jaxloss import outcomes
 from jaxloss.critical_points.polish import map_points
-from jaxloss.engine import check_once
+from jaxloss.engine import check_once, computing_in
 from jaxloss.errors import InputError, unknown
 from jaxloss.evidence import Findings, gather
 from jaxloss.grids import LEARNING_RATE, BoundGrid, Grid
@@ -105,13 +105,14 @@ def sweep(
     bound = validate(problem, grid, options)
     check_once(jax.devices()[0])
     ends = run_grid(problem, bound, options, progress)
-    findings = gather(
-        problem,
-        ends,
-        bound.initial_bounds(),
-        gradient_tolerance=options.gradient_tolerance,
-        seed=options.seed,
-    )
+    with computing_in("float64", problem):
+        findings = gather(
+            problem,
+            ends,
+            bound.initial_bounds(),
+            gradient_tolerance=options.gradient_tolerance,
+            seed=options.seed,
+        )
     return _to_dataset(problem, bound, options, ends, findings)
 
 

@@ -10,14 +10,20 @@ from jaxloss.problems.problem import Structure
 
 # Distances along a ray, in units of 1 + the size of the end point: 1e-3 to 1e6.
 DISTANCES = np.geomspace(1e-3, 1e6, 37)
+# A ray must descend at least this far out; further on, rounding in its direction may turn the loss up again.
+FAR = 1e2
+# It may end sooner where the loss overflows.
+NEAR = 0.3
 
 
 def descending_limit(problem: Problem, points: np.ndarray, midpoints: np.ndarray) -> np.ndarray:
     """The limit of the loss along a descending ray to infinity.
 
-    Two rays leave each end point: away from the origin, and along the drift since ``midpoints``. A ray counts
-    only if the loss never rises along it. On separable data the first is the classical argument: scaling
-    separating weights sends cross-entropy to zero.
+    Three rays leave each end point: away from the origin, along the drift since ``midpoints``, and down the
+    gradient. A ray counts only if the loss never rises along it until far out, or until it can no longer be
+    evaluated; its limit is the loss as far as it descends. On separable data the first ray is the classical
+    argument: scaling separating weights sends cross-entropy to zero. The others serve where only some directions
+    separate.
 
     Args:
       problem: the objective.
@@ -25,7 +31,7 @@ def descending_limit(problem: Problem, points: np.ndarray, midpoints: np.ndarray
       midpoints: where the same trajectories were half-way.
 
     Returns:
-      The lower limit of the two, infinity where neither descends, ``[point]`` in float64.
+      The lowest limit of the three, infinity where none descends, ``[point]`` in float64.
 
     References:
       Soudry, Hoffer, Nacson, Gunasekar and Srebro, *The implicit bias of gradient descent on separable data*,
@@ -50,9 +56,13 @@ def _descending_limit(objective, structure: Structure, data, pair: jax.Array) ->
         length = jnp.linalg.norm(direction)
         unit = direction / jnp.where(length > 0, length, 1.0)
         losses = jax.vmap(lambda distance: loss_at(point + distance * size * unit))(jnp.asarray(DISTANCES))
-        losses = jnp.concatenate([here[None], losses])
         rounding = 1e-12 * (1 + jnp.abs(here))
-        descends = jnp.all(losses[1:] <= losses[:-1] + rounding) & (losses[-1] < here) & (length > 0)
-        return jnp.where(descends, losses[-1], jnp.inf)
+        # A loss that is not a number ends the ray, like one that rises.
+        falls = losses <= jnp.concatenate([here[None], losses[:-1]]) + rounding
+        reached = jnp.sum(jnp.cumprod(falls))
+        last = losses[jnp.maximum(reached - 1, 0)]
+        ends = ~jnp.isfinite(losses[jnp.minimum(reached, len(DISTANCES) - 1)])
+        far_enough = reached >= jnp.where(ends, np.searchsorted(DISTANCES, NEAR), np.searchsorted(DISTANCES, FAR))
+        return jnp.where(far_enough & (last < here) & (length > 0), last, jnp.inf)
 
-    return jnp.minimum(limit(point), limit(point - midpoint))
+    return jnp.minimum(jnp.minimum(limit(point), limit(point - midpoint)), limit(-jax.grad(loss_at)(point)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
-from jaxloss.engine import batched, map_in_tiles
+from jaxloss.engine import batched, computing_in, map_in_tiles
 from jaxloss.problems import Problem
 from jaxloss.problems.problem import Structure
 
@@ -102,7 +102,7 @@ def joined(first: Polished, second: Polished) -> Polished:
 
 def map_points(function, problem: Problem, points: np.ndarray, *, tile_size: int) -> Any:
     """A function of (objective, structure, data, point) over points in float64, tile by tile."""
-    with jax.enable_x64(True):
+    with computing_in("float64", problem):
         # A fresh copy: JAX remembers in which precision it has seen an array before.
         data = jax.tree.map(np.array, problem.data)
         compiled = batched(function, (problem.batch_objective, problem.structure), (None, 0))

@@ -8,6 +8,7 @@ from scipy.stats import qmc
 
 from jaxloss.critical_points.polish import MAX_PARAMETERS, polish
 from jaxloss.critical_points.table import build_table, to_dataset
+from jaxloss.engine import computing_in
 from jaxloss.errors import InputError, unknown
 from jaxloss.problems import Problem
 
@@ -51,9 +52,10 @@ def find_critical_points(
     if num_starts is not None and num_starts < 1:
         raise InputError(f"num_starts must be at least 1, not {num_starts}")
     starts = multi_starts(problem, bounds, num_starts=num_starts, seed=seed)
-    polished = polish(problem, starts)
-    inside = np.all((polished.location >= bounds[:, 0]) & (polished.location <= bounds[:, 1]), axis=1)
-    table = build_table(problem, polished._replace(converged=polished.converged & inside))
+    with computing_in("float64", problem):
+        polished = polish(problem, starts)
+        inside = np.all((polished.location >= bounds[:, 0]) & (polished.location <= bounds[:, 1]), axis=1)
+        table = build_table(problem, polished._replace(converged=polished.converged & inside))
     return to_dataset(table, problem, {"method": "multi-start", "num_starts": len(starts), "seed": seed})
 
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 from jaxloss.critical_points.kinds import DEGENERATE, STRICT_MINIMUM, kinds
 from jaxloss.critical_points.kinks import is_refuted
 from jaxloss.critical_points.polish import Polished
+from jaxloss.engine import computing_in
 from jaxloss.problems import Problem
 
 # Two polished points closer than this, relative to 1 + their size, are one.
@@ -21,6 +22,8 @@ CAPTURE_RADIUS = 1e-4
 # Where the Hessian is nearly singular, a gradient within tolerance leaves more room; but not more than this:
 # on a saturating slope Newton's step has length 1 or so, and leads nowhere.
 LARGEST_CAPTURE_RADIUS = 0.02
+# Within this distance, relative to 1 + size, a trajectory that still moves is on its way there, or past it.
+APPROACH_RADIUS = 0.1
 
 
 class CriticalPoints(NamedTuple):
@@ -132,6 +135,25 @@ def capture(table: CriticalPoints, points: np.ndarray, gradient_tolerance: float
     return np.where(finite & (distance <= radius[nearest]), table.copy_of[nearest], -1)
 
 
+def approaches(table: CriticalPoints, points: np.ndarray) -> np.ndarray:
+    """Whether each point is near a critical point that is not degenerate, though not captured by it.
+
+    Such a trajectory is on its way into a minimum, or past a saddle; it does not lie on a plateau.
+
+    Args:
+      table: the critical points.
+      points: finite, shape ``[point, parameter]``.
+
+    Returns:
+      Booleans ``[point]``.
+    """
+    copies = table.copies[(table.kind != DEGENERATE)[table.copy_of]]
+    if not len(copies):
+        return np.zeros(len(points), bool)
+    distance, nearest = cKDTree(copies).query(points)
+    return distance <= APPROACH_RADIUS * (1 + np.linalg.norm(copies, axis=1))[nearest]
+
+
 def to_dataset(table: CriticalPoints, problem: Problem, attrs: dict[str, Any]) -> xr.Dataset:
     """The table as a labelled dataset, dimension ``critical_point``.
 
@@ -157,10 +179,11 @@ def to_dataset(table: CriticalPoints, problem: Problem, attrs: dict[str, Any]) -
 
 
 def _outputs(problem: Problem, location: np.ndarray) -> np.ndarray:
-    with jax.enable_x64(True):
+    with computing_in("float64", problem):
         compute = problem.outputs
         assert compute is not None
-        rows = [np.asarray(compute(problem.unravel(point), problem.data)).reshape(-1) for point in location]
+        data = jax.tree.map(np.array, problem.data)
+        rows = [np.asarray(compute(problem.unravel(point), data)).reshape(-1) for point in location]
     return np.stack(rows)
 
 

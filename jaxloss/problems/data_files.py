@@ -93,8 +93,8 @@ def _as_numbers(path: str | os.PathLike, name: str, column: np.ndarray) -> np.nd
         numbers = column.astype(np.float64)
     except (TypeError, ValueError):
         numbers = np.array([_number_or_nan(value) for value in column.reshape(-1)])
-        row = int(np.argmax(np.isnan(numbers)))
-        raise InputError(f"{Path(path).name}: column {name!r} is not numeric: {str(column.reshape(-1)[row])!r}") from None
+        value = str(column.reshape(-1)[int(np.argmax(np.isnan(numbers)))])
+        raise InputError(f"{Path(path).name}: column {name!r} is not numeric: {value!r}") from None
     if numbers.ndim != 1:
         raise InputError(f"{Path(path).name}: column {name!r} must be one-dimensional, not {numbers.shape}")
     if not np.all(np.isfinite(numbers)):

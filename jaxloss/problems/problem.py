@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Literal, jaxprs_in_params
 
 from jaxloss.errors import InputError
 
@@ -92,6 +92,19 @@ class Problem:
     def num_parameters(self) -> int:
         """How many scalar parameters there are."""
         return self.structure.num_parameters
+
+    @functools.cached_property
+    def closes_over_arrays(self) -> bool:
+        """Whether the objective uses NumPy arrays other than ``params`` and ``data``."""
+        return bool(self.array_constants(np.dtype(np.float32)))
+
+    def array_constants(self, dtype: np.dtype) -> list[np.ndarray]:
+        """The NumPy arrays that the objective closes over, as JAX sees them now, for parameters of one dtype."""
+        assert self.batch_objective is not None
+        params, data = jax.tree.map(lambda leaf: np.array(leaf, dtype), (self.params, self.data))
+        closed = jax.make_jaxpr(_afresh(self.batch_objective))(params, data)
+        literals = [atom.val for eqn in closed.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
+        return [c for c in (*closed.consts, *literals) if isinstance(c, np.ndarray) and c.ndim > 0]
 
     @functools.cached_property
     def structure(self) -> "Structure":
