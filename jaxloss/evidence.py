@@ -86,7 +86,8 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
             period=ends.period,
             chaotic=ends.chaotic,
             settled=bounded & ends.settled,
-            dead=dead,
+            # An open set of minima (a loss of zero wherever a margin is kept) is no trap.
+            dead=dead & ~at_infimum,
             captured=captured,
             at_infimum=at_infimum,
             to_infinity=to_infinity,

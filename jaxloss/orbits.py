@@ -58,7 +58,9 @@ def observe(positions: jax.Array, losses: jax.Array) -> Orbit:
     near = apart <= 1e-4 * late + 8 * epsilon * size
     candidate = jnp.argmax(near) + 1
     steps = jnp.arange(half, WINDOW)
-    repeats = jnp.max(jnp.abs(positions[steps] - positions[steps - candidate])) <= 1e-4 * late + 8 * epsilon * size
+    # Many periods apart, so that a slow drift adds up.
+    lag = candidate * (half // candidate)
+    repeats = jnp.max(jnp.abs(positions[steps] - positions[steps - lag])) <= 1e-4 * late + 8 * epsilon * size
     wide = late > 100 * epsilon * size
     steady = jnp.abs(late - early) <= 1e-3 * early
     found = jnp.any(near) & repeats & wide & steady & (candidate > 1)

@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
 from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, Spectrum, joined, polish, spectrum
-from jaxloss.critical_points.search import multi_starts
+from jaxloss.critical_points.search import multi_starts, polish_starts
 from jaxloss.critical_points.table import (
     LARGEST_CAPTURE_RADIUS,
     CriticalPoints,
@@ -75,11 +75,11 @@ def spread(rows: np.ndarray, num: int) -> np.ndarray:
 
 def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarray) -> Polished:
     """Both polished; from an end point a search may only go as far as one could have captured it."""
-    polished = polish(problem, np.concatenate([starts, end_points]))
-    moved = np.linalg.norm(polished.location[len(starts) :] - end_points, axis=1)
+    polished = polish(problem, end_points)
+    moved = np.linalg.norm(polished.location - end_points, axis=1)
     near = moved <= LARGEST_CAPTURE_RADIUS * (1 + np.linalg.norm(end_points, axis=1))
-    stays = np.concatenate([np.ones(len(starts), bool), near])
-    return polished._replace(converged=polished.converged & stays)
+    polished = polished._replace(converged=polished.converged & near)
+    return joined(polish_starts(problem, starts), polished)
 
 
 def _near_strict_point(found: Spectrum, points: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from jaxloss.problems.problem import Structure
 
 # Beyond this many parameters the dense Hessian of every end point is too much.
 MAX_PARAMETERS = 256
+NUM_MINIMISING_STEPS = 80
 # A polished point must be a root up to this Newton step, relative to 1 + its size.
 ROOT_STEP = 1e-9
 
@@ -87,12 +88,33 @@ def polish(problem: Problem, points: np.ndarray) -> Polished:
     found = spectrum(problem, location)
     with np.errstate(invalid="ignore", over="ignore"):
         size = 1 + np.linalg.norm(location, axis=1)
-    curved = np.abs(found.eigenvalues).max(axis=1) > 0
+    # Far out on a saturating slope the curvature is lost in the rounding of the loss, and with it the step.
+    curved = np.abs(found.eigenvalues).max(axis=1) > 1e-13 * np.abs(found.loss)
     with np.errstate(invalid="ignore"):
         converged = np.isfinite(location).all(axis=1) & (found.newton_step <= ROOT_STEP * size) & curved
     # An analytic function that is flat on one side of a point only is not flat there: it levels off at infinity.
     levels_off = found.degenerate & found.one_sided & (not problem.piecewise)
     return Polished(location, found, converged & ~levels_off)
+
+
+def minimise(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """Runs down from each point to near a minimum, in float64: what root finding from afar would miss.
+
+    Newton's method with the absolute eigenvalues of the Hessian, which repel it from saddles, inside a trust
+    region that shrinks whenever the loss does not fall.
+
+    Args:
+      problem: the objective.
+      points: shape ``[point, parameter]``.
+
+    Returns:
+      Points of lower or equal loss, to be polished, ``[point, parameter]``.
+
+    References:
+      Dauphin et al., *Identifying and attacking the saddle point problem in high-dimensional non-convex
+      optimization*, 2014.
+    """
+    return map_points(_minimise_one, problem, points, tile_size=256)
 
 
 def joined(first: Polished, second: Polished) -> Polished:
@@ -135,6 +157,28 @@ def _spectrum_at(objective, structure: Structure, data, point: jax.Array):
     return loss, jnp.linalg.norm(gradient), eigenvalues, jnp.linalg.norm(step), one_sided
 
 
+def _minimise_one(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
+    def loss_at(point):
+        return objective(structure.unravel(point), data)
+
+    def step(_, state):
+        point, loss, radius = state
+        eigenvalues, vectors = jnp.linalg.eigh(jax.hessian(loss_at)(point))
+        size = jnp.abs(eigenvalues)
+        floor = jnp.maximum(ZERO_EIGENVALUE * jnp.max(size), 1e-300)
+        move = -vectors @ ((vectors.T @ jax.grad(loss_at)(point)) / jnp.maximum(size, floor))
+        length = jnp.linalg.norm(move) + 1e-300
+        moved = point + move * jnp.minimum(1.0, radius / length)
+        new = loss_at(moved)
+        better = new <= loss
+        radius = jnp.where(
+            better, jnp.minimum(2 * radius, 1 + jnp.linalg.norm(point)), 0.25 * jnp.minimum(radius, length)
+        )
+        return jnp.where(better, moved, point), jnp.where(better, new, loss), radius
+
+    return jax.lax.fori_loop(0, NUM_MINIMISING_STEPS, step, (point, loss_at(point), jnp.ones(())))[0]
+
+
 def _polish_one(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
     import optimistix  # a slow import, which only polishing needs
 
@@ -155,4 +199,4 @@ def _polish_one(objective, structure: Structure, data, point: jax.Array) -> jax.
         better = jnp.linalg.norm(gradient(stepped)) < jnp.linalg.norm(gradient(point))
         return jnp.where(better, stepped, point)
 
-    return jax.lax.fori_loop(0, 3, newton, solution.value)
+    return jax.lax.fori_loop(0, 6, newton, solution.value)

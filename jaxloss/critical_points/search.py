@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import qmc
 
-from jaxloss.critical_points.polish import MAX_PARAMETERS, polish
+from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, minimise, polish
 from jaxloss.critical_points.table import build_table, to_dataset
 from jaxloss.engine import computing_in
 from jaxloss.errors import InputError, unknown
@@ -18,13 +18,14 @@ def find_critical_points(
 ) -> xr.Dataset:
     """Critical points of an objective in a box, by Newton polishing from many starts.
 
-    The starts are a scrambled Sobol sequence in the box and the problem's known critical points. The search is
+    The starts are scrambled Sobol sequences in the box and in smaller boxes inside it, and the problem's known
+    critical points. From each it solves gradient = 0, and once more after running down to near a minimum. The search is
     not complete: ``complete`` is False, and no entry is certified.
 
     Args:
       problem: the objective.
       box: name of each parameter -> (low, high).
-      num_starts: default 256 for two parameters, more for more.
+      num_starts: default 384 for up to three parameters, more for more.
       seed: scrambles the starts.
 
     Returns:
@@ -53,21 +54,34 @@ def find_critical_points(
         raise InputError(f"num_starts must be at least 1, not {num_starts}")
     starts = multi_starts(problem, bounds, num_starts=num_starts, seed=seed)
     with computing_in("float64", problem):
-        polished = polish(problem, starts)
+        polished = polish_starts(problem, starts)
         inside = np.all((polished.location >= bounds[:, 0]) & (polished.location <= bounds[:, 1]), axis=1)
         table = build_table(problem, polished._replace(converged=polished.converged & inside))
     return to_dataset(table, problem, {"method": "multi-start", "num_starts": len(starts), "seed": seed})
 
 
 def multi_starts(problem: Problem, bounds: np.ndarray, *, num_starts: int | None, seed: int) -> np.ndarray:
-    """Points to polish: a Sobol sequence in ``bounds`` ``[parameter, 2]``, and the known critical points."""
+    """Where the search starts: Sobol sequences in nested boxes, and the known critical points.
+
+    A third of the starts lies in ``bounds`` ``[parameter, 2]``, the others in boxes of a quarter and a sixteenth of
+    its side about its point nearest to the origin: far out models saturate, and every search stands still.
+    """
+    dimension = problem.num_parameters
     if num_starts is None:
-        num_starts = int(np.clip(128 * problem.num_parameters, 256, 1024))
-    sobol = qmc.Sobol(problem.num_parameters, rng=np.random.default_rng(seed))
+        num_starts = int(np.clip(128 * dimension, 384, 1024)) if dimension <= 8 else max(32, 8192 // dimension)
+    sobol = qmc.Sobol(dimension, rng=np.random.default_rng(seed))
     unit = sobol.random_base2(max(num_starts - 1, 1).bit_length())[:num_starts]
-    starts = bounds[:, 0] + unit * (bounds[:, 1] - bounds[:, 0])
+    low, high = bounds.T
+    shrink = 0.25 ** (np.arange(num_starts) % 3)[:, None]
+    centre = np.clip(0.0, low, high)
+    starts = centre + shrink * (low + unit * (high - low) - centre)
     known = [np.asarray(problem.ravel(point), dtype=np.float64) for point in problem.critical_points]
-    return np.concatenate([starts, np.reshape(known, (-1, problem.num_parameters))])
+    return np.concatenate([starts, np.reshape(known, (-1, dimension))])
+
+
+def polish_starts(problem: Problem, starts: np.ndarray) -> Polished:
+    """Critical points reached from starts: of every kind at once, and minima by running down first."""
+    return polish(problem, np.concatenate([starts, minimise(problem, starts)]))
 
 
 def _check_box(problem: Problem, box: Mapping[str, tuple[float, float]]) -> np.ndarray:

@@ -221,10 +221,14 @@ def _has_pieces(objective: Callable[[Params], jax.Array], params: Params) -> boo
     """Whether the program of the objective chooses between branches, so that it need not be analytic."""
     choices = {"max", "min", "abs", "sign", "select_n", "clamp", "reduce_max", "reduce_min", "floor", "ceil"}
 
+    # Softplus and its kin are analytic, though JAX evaluates them by choosing the larger argument.
+    analytic = {"logaddexp", "logaddexp2"}
+
     def visit(jaxpr) -> bool:
         return any(
             eqn.primitive.name in choices or any(visit(sub) for sub in jaxprs_in_params(eqn.params))
             for eqn in jaxpr.eqns
+            if eqn.params.get("name") not in analytic
         )
 
     return visit(jax.make_jaxpr(_afresh(objective))(params).jaxpr)
