@@ -146,7 +146,7 @@ def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: 
       The ends of all trajectories, in the order of work.
     """
     size = bound.grid.size
-    tile_size = min(options.tile_size or _default_tile_size(problem), size)
+    tile_size = _whole_lanes(problem, min(options.tile_size or _default_tile_size(problem), size))
     parts: list[Ends] = []
     with (
         computing_in(options.precision, problem),
@@ -307,7 +307,18 @@ def data_of(problem: Problem, options: RunOptions) -> Any:
 def _default_tile_size(problem: Problem) -> int:
     """Trajectories whose states and temporaries stay in a core's cache."""
     rows = max((len(leaf) for leaf in jax.tree.leaves(problem.data)), default=1)
-    return int(np.clip(2**17 // (rows + problem.num_parameters), 64, 2**14))
+    size = np.clip(2**17 // (rows + problem.num_parameters), 64, 2**14)
+    return 1 << int(size).bit_length() - 1
+
+
+def _whole_lanes(problem: Problem, tile_size: int) -> int:
+    """The tile size rounded up, so that the results do not depend on it, to the last bit.
+
+    Compilers treat short loops, and what is left over at the end of a loop, differently from the rest. Where
+    trajectories are expensive (networks), only the latter is avoided.
+    """
+    lanes = min(1024, _default_tile_size(problem))
+    return -(-tile_size // lanes) * lanes
 
 
 def _check_whole(name: str, value: Any, least: int) -> None:
