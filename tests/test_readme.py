@@ -1,0 +1,48 @@
+"""What the README says: its example runs, and its numbers are those of the committed results."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+TITLES = {
+    "sigmoid-mse": "sigmoid + MSE",
+    "relu-mse": "ReLU + MSE",
+    "sigmoid-cross_entropy": "sigmoid + cross-entropy",
+}
+
+
+def test_the_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "map.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("objective", sorted(TITLES))
+def test_the_table_of_trapped_runs_is_the_committed_one(objective):
+    with (ROOT / "results" / "loss_comparison" / "trapping.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["objective"] == objective]
+    below = {row["outcome"]: row for row in rows if row["learning_rate"].startswith("all below")}
+    (line,) = [line for line in README.splitlines() if line.startswith(f"| {TITLES[objective]} |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert int(cells[1].replace(",", "")) == int(below["trapped"]["total"])
+    for cell, outcome in zip(cells[2:], ("trapped", "spurious_minimum", "plateau", "dead", "saddle"), strict=True):
+        share = 100 * float(below[outcome]["fraction"])
+        shown = float(re.match(r"[\d.]+", cell)[0])
+        assert shown == pytest.approx(share, abs=0.05 if share > 0.05 else 0.0005)
+
+
+def test_every_closed_form_holds():
+    rows = json.loads((ROOT / "results" / "closed_forms.json").read_text())["rows"]
+    assert len(rows) == 22
+    assert all(row["holds"] for row in rows)
+
+
+def test_linked_files_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
