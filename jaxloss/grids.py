@@ -1,23 +1,42 @@
 """Named axes over initial points and hyperparameters: which trajectories a sweep runs."""
 
+import contextlib
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxloss.checks import (
+    check_instance,
+    flag,
+    items,
+    leaves_like,
+    number,
+    real_array,
+    real_leaves,
+    show,
+    text,
+    whole,
+)
 from jaxloss.errors import InputError, unknown
 from jaxloss.problems.problem import Problem
 
 LEARNING_RATE = "learning_rate"
 START = "start"
+MAX_LENGTH = 10**8
+"""The most values along one axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
     """The values of one coordinate: `Axis.linear`, `Axis.log` or `Axis.of`.
+
+    Raises:
+      InputError: no value, more than 10^8 of them, one that is not a finite real number, or a repeated one.
 
     Examples:
       >>> Axis.linear(-1, 1, 3).values
@@ -29,15 +48,30 @@ class Axis:
     values: np.ndarray
     spacing: str = "values"
 
+    def __post_init__(self):
+        values = real_array("axis values", self.values, "numbers", finite=False)
+        if values.ndim > 1:
+            raise InputError(f"axis values must be one list of numbers, not an array of shape {values.shape}")
+        values = values.reshape(-1)
+        if values.size == 0 or not np.all(np.isfinite(values)):
+            raise InputError(f"axis values must be one or more finite numbers, not {show(self.values)}")
+        if values.size > MAX_LENGTH:
+            raise InputError(f"axis values must be at most {MAX_LENGTH:,}, not {values.size:,}")
+        if np.unique(values).size != values.size:
+            raise InputError("axis values must differ from one another")
+        if self.spacing not in ("values", "linear", "log"):
+            raise unknown("spacing", self.spacing, ["values", "linear", "log"])
+        object.__setattr__(self, "values", values)
+
     @classmethod
     def linear(cls, start: float, stop: float, num: int) -> "Axis":
         """``num`` equally spaced values from ``start`` to ``stop``, both included.
 
         Raises:
-          InputError: ``num < 1``, a bound is not finite, or ``start == stop`` with ``num > 1``.
+          InputError: ``num`` is not a whole number from 1 to 10^8, a bound is not finite, or the bounds are too close
+            or too far apart for ``num`` different numbers.
         """
-        _check_bounds(start, stop, num)
-        return cls(np.linspace(start, stop, int(num)), "linear")
+        return cls._between("linear", np.linspace, start, stop, num)
 
     @classmethod
     def log(cls, start: float, stop: float, num: int) -> "Axis":
@@ -46,43 +80,37 @@ class Axis:
         Raises:
           InputError: as for `linear`, or a bound is not positive.
         """
-        _check_bounds(start, stop, num)
-        if start <= 0 or stop <= 0:
-            raise InputError(f"a log axis needs start and stop > 0, not {start} and {stop}")
-        values = np.geomspace(start, stop, int(num))
-        return cls(values, "log")
+        return cls._between("log", np.geomspace, start, stop, num)
 
     @classmethod
     def of(cls, values: Sequence[float] | np.ndarray) -> "Axis":
         """The given values, in their order.
 
         Raises:
-          InputError: no value, a value that is not a finite number, or a repeated value.
+          InputError: as for `Axis`.
         """
-        try:
-            array = np.asarray(values, dtype=np.float64).reshape(-1)
-        except (TypeError, ValueError):
-            raise InputError(f"axis values must be numbers, not {values!r}") from None
-        if array.size == 0 or not np.all(np.isfinite(array)):
-            raise InputError(f"axis values must be one or more finite numbers, not {array.tolist()}")
-        if np.unique(array).size != array.size:
-            raise InputError("axis values must differ from one another")
-        return cls(array)
+        return cls(values)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def _between(cls, spacing: str, space: Callable[..., np.ndarray], start: Any, stop: Any, num: Any) -> "Axis":
+        num = whole("num", num, 1, MAX_LENGTH)
+        start, stop = number("start", start, finite=False), number("stop", stop, finite=False)
+        if not (math.isfinite(start) and math.isfinite(stop)):
+            raise InputError(f"start and stop must be finite, not {start} and {stop}")
+        if spacing == "log" and min(start, stop) <= 0:
+            raise InputError(f"a log axis needs start and stop > 0, not {start} and {stop}")
+        if start == stop and num > 1:
+            raise InputError(f"start and stop are both {start}: they must differ when num > 1 (num is {num})")
+        if not math.isfinite(stop - start):
+            raise InputError(f"start and stop must be less than 1.8e308 apart, not {start} and {stop}")
+        values = space(start, stop, num)
+        low, high = (values[:-1], values[1:]) if start < stop else (values[1:], values[:-1])
+        if not np.all(low < high):
+            raise InputError(f"start and stop must be far enough apart for {num:,} values, not {start} and {stop}")
+        return cls(values, spacing)
 
     def __len__(self) -> int:
         return self.values.size
-
-
-def _check_bounds(start: float, stop: float, num: int) -> None:
-    for name, value in (("start", start), ("stop", stop), ("num", num)):
-        if isinstance(value, bool) or not np.isscalar(value) or not np.isreal(value):
-            raise InputError(f"{name} must be a number, not {value!r}")
-    if num != int(num) or num < 1:
-        raise InputError(f"num must be a whole number of at least 1, not {num}")
-    if not (math.isfinite(start) and math.isfinite(stop)):
-        raise InputError(f"start and stop must be finite, not {start} and {stop}")
-    if start == stop and num > 1:
-        raise InputError(f"start and stop are both {start}: they must differ when num > 1 (num is {num})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +124,12 @@ class Starts:
       num: how many starts.
       distribution: ``"normal"`` with standard deviation ``scale``, or ``"uniform"`` on ``[-scale, scale]``.
       scale: a number, or a pytree like the parameters with one scale for each leaf.
-      points: instead of all that, the points themselves: a pytree like the parameters with a leading axis.
+      points: instead of all that, the points themselves: a pytree like the parameters with a leading axis, or an
+        array ``[start, parameter]`` with the columns in the order of ``problem.parameter_names``.
 
     Raises:
-      InputError: ``num < 1``, an unknown distribution, or a negative scale.
+      InputError: ``num`` is not a whole number from 1 to 10^8, an unknown distribution, a scale that is not finite
+        or is negative, or points that are not finite or of unequal number.
 
     Examples:
       >>> Grid({"start": Starts(100_000), "learning_rate": Axis.of([0.1])}).shape
@@ -112,18 +142,28 @@ class Starts:
     points: Any = None
 
     def __post_init__(self):
+        set_field = functools.partial(object.__setattr__, self)
         if self.points is not None:
-            sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(self.points)}
+            points = real_leaves("start: points", self.points)
+            sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(points)}
             if len(sizes) != 1 or sizes <= {(), (0,)}:
-                raise InputError("start: points must share one leading axis of length at least 1")
-            object.__setattr__(self, "num", sizes.pop()[0])
-            return
-        if isinstance(self.num, bool) or self.num != int(self.num) or self.num < 1:
-            raise InputError(f"start: num must be a whole number of at least 1, not {self.num!r}")
-        if self.distribution not in ("normal", "uniform"):
+                raise InputError(
+                    "start: points must share one leading axis of length at least 1, in a pytree like the parameters "
+                    "or an array [start, parameter]"
+                )
+            (length,) = sizes.pop()
+            if self.num not in (0, length):
+                raise InputError(f"start: num must be left out where points are given, not {show(self.num)}")
+            set_field("points", points)
+            set_field("num", length)
+        set_field("num", whole("start: num", self.num, 1, MAX_LENGTH))
+        if text("start: distribution", self.distribution) not in ("normal", "uniform"):
             raise unknown("start distribution", self.distribution, ["normal", "uniform"])
-        if any(np.any(np.asarray(leaf) < 0) for leaf in jax.tree.leaves(self.scale)):
-            raise InputError(f"start: scale must not be negative, but it is {self.scale}")
+        scales = jax.tree.leaves(real_leaves("start: scale", self.scale))
+        if not scales:
+            raise InputError(f"start: scale must be a number or a pytree like the parameters, not {show(self.scale)}")
+        if any(np.any(leaf < 0) for leaf in scales):
+            raise InputError(f"start: scale must not be negative, but it is {show(self.scale)}")
 
     def __len__(self) -> int:
         return self.num
@@ -131,29 +171,30 @@ class Starts:
     def draw(self, problem: Problem, key: jax.Array) -> np.ndarray:
         """The initial points, float64 of shape ``[start, parameter]``; the same for every precision."""
         if self.points is not None:
-            points = np.asarray(problem.ravel(self.points), dtype=np.float64)
-            if points.shape != (self.num, problem.num_parameters):
-                raise InputError(f"start: points must have the shapes of the parameters of {problem.name}")
-            return points
+            if np.shape(self.points) == (self.num, problem.num_parameters):
+                return self.points
+            return problem.ravel(leaves_like("start: points", self.points, problem.params, (self.num,)))
         with jax.enable_x64(True):
             shape = (self.num, problem.num_parameters)
             if self.distribution == "normal":
                 unit = np.asarray(jax.random.normal(key, shape, np.float64))
             else:
                 unit = np.asarray(jax.random.uniform(key, shape, np.float64, -1.0, 1.0))
-        return unit * self._scales(problem)
+        with np.errstate(over="ignore"):
+            points = unit * self._scales(problem)
+        if not np.all(np.isfinite(points)):
+            raise InputError(f"start: scale must be below 1e307, but it is {show(self.scale)}")
+        return points
 
     def _scales(self, problem: Problem) -> np.ndarray:
-        scale = self.scale
-        if np.ndim(scale) == 0 and not isinstance(scale, Mapping):
-            return np.full(problem.num_parameters, float(scale))
-        try:
-            spread = jax.tree.map(lambda s, leaf: np.broadcast_to(s, leaf.shape), scale, problem.params)
-        except ValueError:
-            raise InputError(
-                f"start: scale must be a number or have the structure of the parameters of {problem.name}"
-            ) from None
-        return np.asarray(problem.ravel(spread), dtype=np.float64)
+        scale = real_leaves("start: scale", self.scale)
+        if np.ndim(scale) == 0 and isinstance(scale, np.ndarray):
+            return np.full(problem.num_parameters, scale)
+        if jax.tree.structure(scale) == problem.structure.treedef:
+            with contextlib.suppress(ValueError):
+                spread = jax.tree.map(lambda s, leaf: np.broadcast_to(s, leaf.shape), scale, problem.params)
+                return problem.ravel(spread)
+        raise InputError(f"start: scale must be a number or have the structure of the parameters of {problem.name}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +211,7 @@ class Grid:
       directions: for direction axes, one pytree like the parameters for each.
 
     Raises:
-      InputError: no axis, or a value that is not an `Axis`.
+      InputError: no axis, a value that is not an `Axis`, or directions that are no list.
 
     Examples:
       >>> grid = Grid({"w": Axis.linear(-8, 8, 5), "learning_rate": Axis.log(0.01, 1, 3)})
@@ -183,13 +224,19 @@ class Grid:
     directions: Sequence[Any] | None = None
 
     def __post_init__(self):
+        if not isinstance(self.axes, Mapping):
+            raise InputError(f"axes must be a mapping of names to Axis(...), not {show(self.axes)}")
         if not self.axes:
             raise InputError("a grid needs at least one axis")
         for name, axis in self.axes.items():
+            text("the name of an axis", name)
             wanted = Starts if name == START else Axis
             if not isinstance(axis, wanted):
-                raise InputError(f"axis {name!r} must be {wanted.__name__}(...), not {axis!r}")
+                raise InputError(f"axis {name!r} must be {wanted.__name__}(...), not {show(axis)}")
         object.__setattr__(self, "axes", dict(self.axes))
+        if self.directions is not None:
+            directions = items("directions", self.directions, "a list of pytrees like the parameters")
+            object.__setattr__(self, "directions", directions)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -245,8 +292,11 @@ class BoundGrid:
         start_axis = grid.axes.get(START)
         self._starts = start_axis.draw(problem, key) if isinstance(start_axis, Starts) else None
         origin = problem.params if grid.origin is None else grid.origin
-        self._origin = _ravel_like(problem, origin, "origin")
-        self._directions = [_ravel_like(problem, d, "direction") for d in grid.directions or ()]
+        self._origin = problem.ravel(leaves_like("origin", origin, problem.params))
+        self._directions = [
+            problem.ravel(leaves_like(f"directions[{i}]", direction, problem.params))
+            for i, direction in enumerate(grid.directions or ())
+        ]
         # Hyperparameters vary slowest: the trajectories of one tile then need about the same number of steps.
         names = list(grid.axes)
         self._order = sorted(range(len(names)), key=lambda i: names[i] not in hyperparameters)
@@ -314,15 +364,6 @@ class BoundGrid:
         return np.transpose(array, (*axes, *range(len(shape), array.ndim)))
 
 
-def _ravel_like(problem: Problem, params: Any, what: str) -> np.ndarray:
-    if jax.tree.structure(params) != jax.tree.structure(problem.params):
-        raise InputError(f"{what} must have the structure of the parameters of {problem.name}")
-    vector = np.asarray(problem.ravel(params), dtype=np.float64)
-    if vector.shape != (problem.num_parameters,):
-        raise InputError(f"{what} must have the shapes of the parameters of {problem.name}")
-    return vector
-
-
 def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False) -> list:
     """Random directions in parameter space, each a pytree like the parameters.
 
@@ -335,6 +376,9 @@ def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_
     Returns:
       ``num`` directions of unit length, or filter-normalised ones.
 
+    Raises:
+      InputError: ``num < 1``, or filters that all have norm zero.
+
     References:
       Li, Xu, Taylor, Studer and Goldstein, *Visualizing the loss landscape of neural nets*, 2018.
 
@@ -343,6 +387,13 @@ def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_
       >>> [d.shape for d in random_directions(bowl, jax.random.key(0))]
       [(3,), (3,)]
     """
+    check_instance("problem", problem, Problem)
+    num, filter_normalized = whole("num", num, 1), flag("filter_normalized", filter_normalized)
+    if filter_normalized and not np.any(problem.ravel(problem.params)):
+        raise InputError(
+            f"filter_normalized needs params of {problem.name} that are not zero: the filters of params have norm "
+            "zero, so that the directions would be zero (give other params, or filter_normalized=False)"
+        )
 
     def normalized(direction):
         if not filter_normalized:
@@ -372,8 +423,13 @@ def plane_through(first: Any, second: Any, third: Any) -> tuple[Any, list[Any]]:
     Returns:
       ``origin`` and ``directions`` of a `Grid`.
 
+    Raises:
+      InputError: points that are not finite, or of different structure or shapes.
+
     Examples:
       >>> plane_through(np.zeros(2), np.array([2.0, 0.0]), np.array([0.0, 3.0]))
       (array([0., 0.]), [array([2., 0.]), array([0., 3.])])
     """
-    return first, [jax.tree.map(np.subtract, point, first) for point in (second, third)]
+    first = real_leaves("first", first)
+    others = (leaves_like(field, point, first) for field, point in (("second", second), ("third", third)))
+    return first, [jax.tree.map(np.subtract, point, first) for point in others]

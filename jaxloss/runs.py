@@ -1,6 +1,5 @@
 """Every trajectory of a grid under one set of options: the engine applied to `descent`, tile by tile."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from jaxloss import descent, orbits
+from jaxloss import checks, descent, orbits
 from jaxloss.descent import Limits, Rule
 from jaxloss.engine import batched, computing_in, map_in_tiles, padded, tiles
 from jaxloss.errors import InputError, unknown
@@ -64,34 +63,33 @@ class RunOptions:
 
     def __post_init__(self):
         resolve(self.optimizer)
-        _check_whole("num_steps", self.num_steps, 1)
+        checks.whole("num_steps", self.num_steps, 1)
         if self.num_steps > 2**31 - 1 - orbits.WINDOW:
             raise InputError(f"num_steps must be below 2^31, not {self.num_steps}")
-        _check_whole("seed", self.seed, 0)
+        checks.whole("seed", self.seed, 0)
         if self.seed >= 2**63:
             raise InputError(f"seed must be below 2^63, not {self.seed}")
-        _check_whole("num_paths", self.num_paths, 0)
+        checks.whole("num_paths", self.num_paths, 0)
         for name in ("batch_size", "tile_size"):
             if getattr(self, name) is not None:
-                _check_whole(name, getattr(self, name), 1)
+                checks.whole(name, getattr(self, name), 1)
         for name in ("gradient_tolerance", "divergence_bound"):
-            _check_number(name, getattr(self, name))
+            checks.number(name, getattr(self, name))
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} must be > 0, not {getattr(self, name):g}")
-        _check_number("gradient_noise", self.gradient_noise)
+        checks.number("gradient_noise", self.gradient_noise)
         if self.gradient_noise < 0:
             raise InputError(f"gradient_noise must not be negative, but it is {self.gradient_noise:g}")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         if self.learning_rate is not None:
-            _check_number(LEARNING_RATE, self.learning_rate)
+            checks.number(LEARNING_RATE, self.learning_rate)
             if self.learning_rate <= 0:
                 raise InputError(f"learning_rate must be > 0, not {self.learning_rate:g}")
         for name, value in (self.hyperparameters or {}).items():
-            _check_number(f"hyperparameters: {name}", value)
+            checks.number(f"hyperparameters: {name}", value)
         for name in ("replacement", "shared_draws"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false, not {getattr(self, name)!r}")
+            checks.flag(name, getattr(self, name))
 
     def key(self, purpose: str) -> jax.Array:
         """The PRNG key for one purpose: ``starts``, or ``updates`` (minibatches and noise)."""
@@ -319,13 +317,3 @@ def _whole_lanes(problem: Problem, tile_size: int) -> int:
     """
     lanes = min(1024, _default_tile_size(problem))
     return -(-tile_size // lanes) * lanes
-
-
-def _check_whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
-
-
-def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
-        raise InputError(f"{name} must be a finite number, not {value!r}")

@@ -17,7 +17,17 @@ from jaxloss.basins import wilson_interval
 from jaxloss.outcomes import NAMES, TRAPPED
 
 HERE = Path(__file__).parent
-COLUMNS = ("objective", "learning_rate", "below_limit", "outcome", "count", "total", "fraction", "low", "high")
+COLUMNS: tuple[str, ...] = (
+    "objective",
+    "learning_rate",
+    "below_limit",
+    "outcome",
+    "count",
+    "total",
+    "fraction",
+    "low",
+    "high",
+)
 
 
 def trapping_table(summary: dict[str, Any]) -> list[dict[str, Any]]:

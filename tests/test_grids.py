@@ -58,15 +58,41 @@ class TestAxis:
         np.testing.assert_array_equal(Axis.of([3, -1, 2]).values, [3, -1, 2])
         assert len(Axis.of(0.1)) == 1
 
+    def test_without_a_constructor_values_are_converted_too(self):
+        values = Axis([1, 2]).values
+        assert values.dtype == np.float64
+        np.testing.assert_array_equal(values, [1, 2])
+
+    def test_values_are_the_axis_own(self):
+        given = np.array([1.0, 2.0])
+        axis = Axis.of(given)
+        given[0] = 9
+        np.testing.assert_array_equal(axis.values, [1, 2])
+
+    def test_the_widest_log_axis(self):
+        np.testing.assert_allclose(Axis.log(1e-300, 1e300, 3).values, [1e-300, 1, 1e300], rtol=1e-12)
+
     @pytest.mark.parametrize(
         ("make", "sentence"),
         [
             (lambda: Axis.linear("a", 1, 2), "start must be a number, not 'a'"),
             (lambda: Axis.linear(0, None, 2), "stop must be a number"),
             (lambda: Axis.linear(0, 1j, 2), "stop must be a number"),
-            (lambda: Axis.linear(0, 1, True), "num must be a number"),
+            (lambda: Axis.linear(0, 1, True), "num must be a whole number"),
+            (lambda: Axis.linear(0, 1, 2.0), "num must be a whole number of at least 1, not 2.0"),
+            (lambda: Axis.linear(0, 1, np.nan), "num must be a whole number of at least 1, not nan"),
+            (lambda: Axis.linear(0, 1, np.inf), "num must be a whole number of at least 1, not inf"),
+            (lambda: Axis.linear(0, 1, "3"), "num must be a whole number of at least 1, not '3'"),
+            (lambda: Axis.log(1, 2, 10**8 + 1), "num must be at most 100,000,000, not 100,000,001"),
+            (lambda: Axis.linear(0, np.complex128(1), 2), r"stop must be a number, not \(1\+0j\)"),
+            (lambda: Axis.linear(0, 10**400, 2), "stop must be a number"),
+            (lambda: Axis.linear([0], 1, 2), r"start must be a number, not \[0\]"),
+            (lambda: Axis.linear(True, 2, 2), "start must be a number, not True"),
+            (lambda: Axis.linear(-1e308, 1e308, 3), "start and stop must be less than 1.8e308 apart"),
+            (lambda: Axis.linear(1, 1 + 4e-16, 9), "start and stop must be far enough apart for 9 values"),
+            (lambda: Axis.log(1 + 4e-16, 1, 9), "start and stop must be far enough apart for 9 values"),
             (lambda: Axis.linear(0, 1, 2.5), "num must be a whole number of at least 1, not 2.5"),
-            (lambda: Axis.linear(0, 1, 0), "num must be a whole number of at least 1, not 0"),
+            (lambda: Axis.linear(0, 1, 0), "num must be at least 1, not 0"),
             (lambda: Axis.linear(0, np.inf, 2), "start and stop must be finite"),
             (lambda: Axis.log(np.nan, 1, 2), "start and stop must be finite"),
             (lambda: Axis.linear(1, 1, 2), "start and stop are both 1"),
@@ -76,6 +102,15 @@ class TestAxis:
             (lambda: Axis.of([1, np.nan]), "axis values must be one or more finite numbers"),
             (lambda: Axis.of(["a"]), "axis values must be numbers"),
             (lambda: Axis.of([1, 2, 1]), "axis values must differ"),
+            (lambda: Axis.of([1j, 2]), "axis values must be numbers"),
+            (lambda: Axis.of(np.ones(2, complex)), "axis values must be numbers"),
+            (lambda: Axis.of(["1", "2"]), r"axis values must be numbers, not \['1', '2'\]"),
+            (lambda: Axis.of([0.5, None]), "axis values must be numbers"),
+            (lambda: Axis.of([np.str_("x")]), r"axis values must be numbers, not \['x'\]"),
+            (lambda: Axis.of(np.eye(2)), r"axis values must be one list of numbers, not an array of shape \(2, 2\)"),
+            (lambda: Axis([1, np.inf]), "axis values must be one or more finite numbers"),
+            (lambda: Axis("a"), "axis values must be numbers"),
+            (lambda: Axis([1, 2], "lin"), "unknown spacing 'lin': did you mean 'linear'"),
         ],
     )
     def test_bad_fields_are_named(self, make, sentence):
@@ -125,12 +160,35 @@ class TestStarts:
         np.testing.assert_array_equal(found["b"], [0, 1, 2])
         np.testing.assert_array_equal(found["w[1]"], [1, 3, 5])
 
+    def test_given_points_as_an_array_in_the_order_of_the_names(self):
+        points = np.arange(21).reshape(3, 7)
+        draw = Starts(points=points).draw(BOWL, jax.random.key(0))
+        np.testing.assert_array_equal(draw, points)
+        np.testing.assert_array_equal(Starts(points=BOWL.unravel(points)).draw(BOWL, jax.random.key(0)), draw)
+
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"num": 0}, "start: num must be a whole number"),
+            ({}, "start: num must be at least 1, not 0"),
+            ({"num": -2}, "start: num must be at least 1, not -2"),
+            ({"num": "a"}, "start: num must be a whole number of at least 1, not 'a'"),
+            ({"num": np.nan}, "start: num must be a whole number of at least 1, not nan"),
+            ({"num": None}, "start: num must be a whole number of at least 1, not None"),
+            ({"num": 2.0}, "start: num must be a whole number of at least 1, not 2.0"),
+            ({"num": 10**9}, "start: num must be at most 100,000,000, not 1,000,000,000"),
+            ({"num": 3, "scale": "a"}, "start: scale must be a real number or array, not 'a'"),
+            ({"num": 3, "scale": None}, "start: scale must be a number or a pytree like the parameters, not None"),
+            ({"num": 3, "scale": np.nan}, "start: scale must be finite, not nan"),
+            ({"num": 3, "scale": np.inf}, "start: scale must be finite, not inf"),
+            ({"num": 3, "scale": {"b": 1j}}, "start: scale: b must be a real number or array, not 1j"),
+            ({"num": 3, "scale": {"b": 1.0, 2: 1.0}}, "start: scale must be a pytree whose keys can be sorted"),
+            ({"points": {"b": np.array([0.0, np.nan])}}, "start: points: b must be finite"),
+            ({"points": np.ones((2, 7), complex)}, "start: points must be a real number or array"),
+            ({"points": "a"}, "start: points must be a real number or array, not 'a'"),
+            ({"num": 4, "points": np.zeros((3, 7))}, "start: num must be left out where points are given, not 4"),
             ({"num": 1.5}, "start: num must be a whole number"),
             ({"num": True}, "start: num must be a whole number"),
+            ({"num": 3, "distribution": 3}, "start: distribution must be a string, not 3"),
             ({"num": 3, "distribution": "gauss"}, "unknown start distribution 'gauss'"),
             ({"num": 3, "scale": -1.0}, "start: scale must not be negative"),
             ({"num": 3, "scale": {"b": 1.0, "v": 1.0, "w": [1.0, -1.0]}}, "start: scale must not be negative"),
@@ -143,7 +201,40 @@ class TestStarts:
         with pytest.raises(InputError, match=sentence):
             Starts(**options)
 
-    @pytest.mark.parametrize("scale", [{"b": 1.0}, {"b": 1.0, "v": 1.0, "w": np.ones(3)}, [1.0, 2.0, 3.0]])
+    @pytest.mark.parametrize(
+        "points",
+        [
+            {"b": np.zeros(3), "w": np.zeros((3, 2))},
+            {"b": np.zeros(3), "u": np.zeros((3, 2, 2)), "w": np.zeros((3, 2))},
+            {"b": np.zeros(3), "v": np.zeros((3, 4)), "w": np.zeros((3, 2))},
+            {"b": np.zeros((3, 1)), "v": np.zeros((3, 2, 2)), "w": np.zeros((3, 2))},
+            np.zeros((3, 6)),
+            np.zeros(3),
+        ],
+    )
+    def test_points_of_another_structure_are_named(self, points):
+        sentence = (
+            r"start: points must have the structure and shapes of the parameters, \{'b': \(3,\), 'v': \(3, 2, 2\)"
+        )
+        with pytest.raises(InputError, match=sentence):
+            Starts(points=points).draw(BOWL, jax.random.key(0))
+
+    def test_a_scale_that_overflows_is_named(self):
+        with pytest.raises(InputError, match="start: scale must be below 1e307"):
+            Starts(1000, scale=1.7e308).draw(BOWL, jax.random.key(0))
+
+    @pytest.mark.parametrize(
+        "scale",
+        [
+            {"b": 1.0},
+            {"b": 1.0, "v": 1.0, "w": np.ones(3)},
+            {"b": 1.0, "u": 1.0, "w": 1.0},
+            {"b": 1.0, "v": 1.0, "w": [1.0, 1.0]},
+            [1.0, 2.0, 3.0],
+            np.ones(3),
+            np.ones(7),
+        ],
+    )
     def test_scale_of_another_structure_is_named(self, scale):
         with pytest.raises(InputError, match="start: scale must be a number or have the structure"):
             Starts(3, scale=scale).draw(BOWL, jax.random.key(0))
@@ -164,6 +255,11 @@ class TestGrid:
             ({"b": [0.0, 1.0]}, "axis 'b' must be Axis"),
             ({"b": Starts(3)}, "axis 'b' must be Axis"),
             ({"start": Axis.of([1])}, "axis 'start' must be Starts"),
+            (["w"], r"axes must be a mapping of names to Axis\(...\), not \['w'\]"),
+            (None, "axes must be a mapping"),
+            ("w", "axes must be a mapping"),
+            (Axis.of([1]), "axes must be a mapping"),
+            ({1: Axis.of([1])}, "the name of an axis must be a string, not 1"),
         ],
     )
     def test_bad_axes_are_named(self, axes, sentence):
@@ -184,7 +280,21 @@ class TestGrid:
                 r"axis 'direction\[1\]' needs a direction.*has 1",
             ),
             ({"b": Axis.of([1])}, {"origin": np.zeros(3)}, "origin must have the structure"),
-            ({"b": Axis.of([1])}, {"directions": [{"b": 1.0}]}, "direction must have the structure"),
+            ({"b": Axis.of([1])}, {"origin": {**BOWL.params, "w": np.ones(3)}}, r"origin must have .*'w': \(3,\)"),
+            ({"b": Axis.of([1])}, {"origin": {**BOWL.params, "b": np.ones(1)}}, r"origin must have .*'b': \(1,\)"),
+            ({"b": Axis.of([1])}, {"origin": {**BOWL.params, "b": np.nan}}, "origin: b must be finite, not nan"),
+            ({"b": Axis.of([1])}, {"origin": {**BOWL.params, "b": 1j}}, "origin: b must be a real number or array"),
+            ({"b": Axis.of([1])}, {"directions": [{"b": 1.0}]}, r"directions\[0\] must have the structure"),
+            (
+                {"b": Axis.of([1])},
+                {"directions": [BOWL.params, {**BOWL.params, "w": np.array([1.0, np.inf])}]},
+                r"directions\[1\]: w must be finite, not array\(\[ 1., inf\]\)",
+            ),
+            (
+                {"b": Axis.of([1])},
+                {"directions": 3},
+                "directions must be a list of pytrees like the parameters, not 3",
+            ),
             ({"b": Axis.of([1])}, {"hyperparameters": {"learning_rate": None}}, "needs a learning_rate axis"),
         ],
     )
@@ -330,6 +440,28 @@ class TestRandomDirections:
         for direction in (first[1], other[0]):
             assert abs(BOWL.ravel(first[0]) @ BOWL.ravel(direction)) < 0.99
 
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"num": 0}, "num must be at least 1, not 0"),
+            ({"num": 2.0}, "num must be a whole number"),
+            ({"filter_normalized": "yes"}, "filter_normalized must be true or false, not 'yes'"),
+        ],
+    )
+    def test_bad_fields_are_named(self, options, sentence):
+        with pytest.raises(InputError, match=sentence):
+            random_directions(BOWL, jax.random.key(0), **options)
+
+    def test_filters_that_are_all_zero_have_no_directions(self):
+        flat = Problem(name="flat", objective=BOWL.objective, params=jax.tree.map(np.zeros_like, BOWL.params))
+        assert len(random_directions(flat, jax.random.key(0))) == 2
+        with pytest.raises(InputError, match=r"filter_normalized needs params of flat that are not zero.*norm zero"):
+            random_directions(flat, jax.random.key(0), filter_normalized=True)
+
+    def test_only_a_problem_has_directions(self):
+        with pytest.raises(InputError, match=r"problem must be a jaxloss.Problem, not 3"):
+            random_directions(3, jax.random.key(0))
+
     def test_isotropic(self):
         directions = np.stack([BOWL.ravel(d) for d in random_directions(BOWL, jax.random.key(0), num=3000)])
         np.testing.assert_allclose(directions.T @ directions / 3000, np.eye(7) / 7, atol=0.015)
@@ -344,3 +476,15 @@ class TestPlaneThrough:
         found = start(bind(axes, origin=origin, directions=directions))
         for corner, point in zip([(0, 0), (1, 0), (0, 1)], points, strict=True):
             np.testing.assert_allclose(found[corner], BOWL.ravel(point), atol=1e-14)
+
+    @pytest.mark.parametrize(
+        ("third", "sentence"),
+        [
+            (np.zeros(3), r"third must have the structure and shapes of the parameters, \(2,\), not \(3,\)"),
+            ({"w": np.zeros(2)}, "third must have the structure"),
+            (np.array([0.0, np.nan]), "third must be finite"),
+        ],
+    )
+    def test_points_that_do_not_fit_are_named(self, third, sentence):
+        with pytest.raises(InputError, match=sentence):
+            plane_through(np.zeros(2), np.ones(2), third)

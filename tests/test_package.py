@@ -12,7 +12,7 @@ SOURCES = sorted((ROOT / "jaxloss").rglob("*.py"))
 
 # The house, from the ground up: a module may import from its own floor and from those above it in this list.
 FLOORS = (
-    {"errors"},
+    {"errors", "checks"},
     {"activations", "losses", "information", "models", "gradients"},
     {"problems"},
     {"optimizers"},

@@ -1,3 +1,4 @@
+import gc
 from importlib.resources import files
 
 import hypothesis.strategies as st
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from jaxloss import Problem, list_problems, load_problem, load_samples, network_problem, neuron_problem
+from jaxloss import (
+    Problem,
+    find_critical_points,
+    list_problems,
+    load_problem,
+    load_samples,
+    network_problem,
+    neuron_problem,
+)
 from jaxloss.errors import InputError
 from jaxloss.problems import PROBLEMS, parameter_names
 from jaxloss.problems.problem import Structure
@@ -125,11 +134,63 @@ class TestProblem:
             ({"objective": 3}, "objective must be a function"),
             ({"objective": None}, "either objective"),
             ({"batch_objective": lambda p, data: p["w"]}, "either objective"),
+            ({"params": {"w": np.ones(2, complex)}}, "params: w must be a real number"),
+            ({"params": {"w": np.array([1, 1j], object)}}, "params: w must be a real number"),
+            ({"params": {"w": "1"}}, "params: w must be a real number or array, not '1'"),
+            ({"params": {"w": 10**400}}, "params: w must be a real number"),
+            ({"params": {"w": np.zeros(0)}}, "params must hold at least one number"),
+            ({"params": {"w": 0.0, 1: 0.0}}, "params must be a pytree whose keys can be sorted"),
+            (
+                {"objective": lambda w, data: w["w"]},
+                r"objective must be a function of the parameters alone.*\(w, data\)",
+            ),
+            (
+                {"objective": jax.jit(lambda w, data: w["w"])},
+                r"the parameters alone \(data go with batch_objective\)",
+            ),
+            ({"data": (np.ones(3),)}, r"data must come with batch_objective\(params, data\)"),
+            ({"objective": None, "batch_objective": 3}, "batch_objective must be a function of the parameters and"),
+            ({"objective": None, "batch_objective": lambda p: p["w"]}, r"batch_objective .* arguments are \(p\)"),
+            ({"outputs": 3}, "outputs must be a function of the parameters and the data, not 3"),
+            ({"infimum": np.nan}, "infimum must be a finite number, not nan"),
+            ({"infimum": "0"}, "infimum must be a finite number, not '0'"),
+            ({"infimum": 1j}, "infimum must be a finite number, not 1j"),
+            ({"infimum": np.zeros(2)}, "infimum must be a finite number"),
+            ({"piecewise": "no"}, "piecewise must be true or false, not 'no'"),
+            ({"critical_points": ({"v": 0.0},)}, r"critical_points\[0\] must have the structure and shapes"),
+            ({"critical_points": ({"w": 0.0}, {"w": [0.0]})}, r"critical_points\[1\] must have the structure"),
+            ({"critical_points": ({"w": np.nan},)}, r"critical_points\[0\]: w must be finite"),
+            ({"critical_points": 3}, "critical_points must be a tuple of pytrees like params, not 3"),
+            ({"name": ""}, "name must hold at least one character"),
+            ({"name": 3}, "name must be a string, not 3"),
+            ({"citation": None}, "citation must be a string, not None"),
         ],
     )
     def test_bad_fields_are_named(self, fields, sentence):
         with pytest.raises(InputError, match=sentence):
             bowl(**fields)
+
+    @pytest.mark.parametrize(
+        ("data", "sentence"),
+        [
+            (np.ones(3, complex), "data must be arrays of real numbers"),
+            (["a", "b"], "data must be arrays of real numbers, not 'a'"),
+            ([1.0, 2.0], r"data must be arrays with one or more samples along the first axis.*\[\(\), \(\)\]"),
+            ((np.ones(3), np.ones(2)), r"data must be arrays with one or more samples.*\[\(3,\), \(2,\)\]"),
+            (np.ones((0, 2)), "data must be arrays with one or more samples"),
+        ],
+    )
+    def test_bad_data_are_named(self, data, sentence):
+        with pytest.raises(InputError, match=sentence):
+            bowl(objective=None, batch_objective=lambda p, data: p["w"], data=data)
+
+    @pytest.mark.parametrize("infimum", [0, np.float32(0), np.zeros(()), jnp.zeros(())])
+    def test_infimum_becomes_a_float(self, infimum):
+        assert isinstance(bowl(infimum=infimum).infimum, float)
+
+    def test_no_warning_for_numbers_beyond_float32(self):
+        assert bowl(params={"w": 1e300}).params["w"] == 1e300
+        assert neuron(inputs=[1e300, 1.0]).data[0][0, 0] == 1e300
 
     def test_params_become_float64_arrays(self):
         params = bowl(params={"w": 3}).params
@@ -183,6 +244,24 @@ class TestNeuronProblem:
             ({"targets": [0.0]}, "inputs and targets must have the same length, not 2 and 1"),
             ({"targets": [[0.0], [1.0]]}, "targets of a neuron must be one number for each sample"),
             ({"loss": "cross_entropy", "targets": [0.0, 1.5]}, r"targets must lie in \[0, 1\].*1.5"),
+            ({"targets": 1.0}, r"^targets must be n numbers or n rows of them, not an array of shape \(\)"),
+            ({"targets": np.zeros((2, 1, 1))}, "^targets must be n numbers"),
+            ({"inputs": np.nan}, "inputs must be n rows of d features"),
+            ({"inputs": [[1j], [0.0]]}, "inputs must be numbers"),
+            ({"inputs": np.ones((2, 1), complex)}, "inputs must be numbers"),
+            ({"targets": np.ones(2, complex)}, "targets must be numbers"),
+            ({"targets": ["0", "1"]}, "targets must be numbers"),
+            ({"inputs": None}, "inputs must be numbers"),
+            ({"infimun": 0}, "unknown field 'infimun': did you mean 'infimum'"),
+            ({"params": {"weight": 0.0}}, "unknown field 'params'"),
+            ({"infimum": np.inf}, "infimum must be a finite number, not inf"),
+            ({"bias": "no"}, "bias must be true or false, not 'no'"),
+            ({"activation": 3}, "activation must be a string, not 3"),
+            ({"activation": ["sigmoid"]}, r"activation must be a string, not \['sigmoid'\]"),
+            ({"activation": np.str_("x")}, "unknown activation 'x'"),
+            ({"loss": None}, "loss must be a string, not None"),
+            ({"loss": np.str_("x")}, "unknown loss 'x'"),
+            ({"name": ""}, "name must hold at least one character"),
         ],
     )
     def test_bad_fields_are_named(self, fields, sentence):
@@ -245,7 +324,19 @@ class TestNetworkProblem:
             ({"sizes": (2, 2, 3)}, "targets must have 3 columns"),
             ({"activations": ("tan", "sigmoid")}, "unknown activation 'tan': did you mean 'tanh'"),
             ({"loss": "mze"}, "unknown loss 'mze'"),
-            ({"sizes": (2, 0, 1)}, "sizes"),
+            ({"sizes": (2, 0, 1)}, r"sizes\[1\] must be at least 1, not 0"),
+            ({"sizes": (2, 2.5, 1)}, r"sizes\[1\] must be a whole number of at least 1, not 2.5"),
+            ({"sizes": (2, np.float64(2.5), 1)}, r"sizes\[1\] must be .*not 2.5$"),
+            ({"sizes": 3}, "sizes must be the numbers of nodes of the layers, input first, not 3"),
+            ({"sizes": "221"}, "sizes must be the numbers of nodes"),
+            ({"activations": "tanh"}, "activations must be a list of names, not 'tanh'"),
+            ({"activations": ("tanh", 3)}, r"activations\[1\] must be a string, not 3"),
+            ({"bias": None}, "bias must be true or false"),
+            ({"seed": -1}, "seed must be at least 0, not -1"),
+            ({"seed": 1.5}, "seed must be a whole number of at least 0, not 1.5"),
+            ({"seed": 2**63}, "seed must be at most"),
+            ({"infimun": 0}, "unknown field 'infimun': did you mean 'infimum'"),
+            ({"targets": 1.0}, "^targets must be"),
             ({"inputs": [[0.0, np.inf], [0.0, 0.0]]}, "inputs must be finite, but sample 0"),
         ],
     )
@@ -260,6 +351,13 @@ class TestNetworkProblem:
         prediction = 1 / (1 + np.exp(-(layer @ output["weight"].T + output["bias"])))[:, 0]
         expected = np.mean((prediction - [0.25, 1.0]) ** 2)
         assert loss_at(problem, problem.params) == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("loss", ["cross_entropy", "matching"])
+    def test_softmax_targets_must_be_distributions(self, loss):
+        options = {"sizes": (2, 3), "activations": ("softmax",), "loss": loss}
+        assert network(targets=[[0.2, 0.3, 0.5], [1, 0, 0]], **options).num_parameters == 9
+        with pytest.raises(InputError, match=r"targets must sum to 1 in each row.*sample 1 sums to 2"):
+            network(targets=[[0, 1, 0], [1, 0, 1]], **options)
 
     def test_swapped_hidden_units_compute_the_same(self):
         problem = network()
@@ -331,11 +429,33 @@ class TestRegistry:
             ("iris", {"features": ("petal_len",)}, "unknown feature 'petal_len': did you mean 'petal_length'"),
             ("iris", {"features": ()}, "at least one feature"),
             ("auer-fig3a", {"loss": "mze"}, "unknown loss 'mze'"),
+            (["xor"], {}, r"name of the problem must be a string, not \['xor'\]"),
+            (None, {}, "name of the problem must be a string"),
+            (np.str_("xor"), {}, "unknown problem 'xor': did you mean 'xor-221'"),
+            ("quadratic", {"sharpness": "a"}, "sharpness must be a finite number, not 'a'"),
+            ("quadratic", {"sharpness": np.nan}, "sharpness must be a finite number, not nan"),
+            ("quadratic", {"sharpness": 1j}, "sharpness must be a finite number, not 1j"),
+            ("quadratic", {"condition": np.inf}, "condition must be a finite number, not inf"),
+            ("quadratic", {"sharpness": np.float64(-1.0)}, "sharpness > 0.*not -1 and 10"),
+            ("iris", {"species": ("setosa", "virginica", "setosa")}, "two different species"),
+            ("iris", {"species": "setosa"}, "species must be a list of names, not 'setosa'"),
+            ("iris", {"features": 3}, "features must be a list of names, not 3"),
+            ("iris", {"features": (np.str_("x"),)}, "unknown feature 'x'"),
+            ("iris", {"standardize": "no"}, "standardize must be true or false"),
+            ("xor-221", {"loss": ["mse"]}, "loss must be a string"),
         ],
     )
     def test_bad_requests_are_named(self, name, options, sentence):
         with pytest.raises(InputError, match=sentence):
             load_problem(name, **options)
+
+    @pytest.mark.parametrize("name", sorted(PROBLEMS))
+    def test_equal_problems_share_their_objective(self, name):
+        assert load_problem(name).batch_objective is load_problem(name).batch_objective
+
+    def test_unequal_problems_do_not(self):
+        functions = {load_problem("quadratic", sharpness=s).batch_objective for s in (1, 1.0, 2.0)}
+        assert len(functions) == 2
 
     def test_options_reach_the_problem(self):
         assert load_problem("auer-fig3a", loss="cross_entropy").data[0].shape == (2, 1)
@@ -529,7 +649,16 @@ class TestLoadSamples:
             ("a,t\n1,2\n,3\n", {}, "column 'a' is not numeric.*''"),
             ("a,t\n1,2\n3,inf\n", {}, "column 't' must be finite, but sample 1 is inf"),
             ("a,t\n5,1\n5,2\n", {"standardize": True}, "standardize: column 'a' is constant"),
+            ("a,t\n0.1,1\n0.1,2\n0.1,3\n", {"standardize": True}, "standardize: column 'a' is constant"),
+            ("a,t\n1e200,1\n-1e200,2\n", {"standardize": True}, "standardize: column 'a' must be below 1e150"),
+            ("a,t\nnan,2\nx,3\n", {}, "column 'a' is not numeric: 'x'"),
+            ("a,t\n1,2\n", {"features": "a"}, "features must be a list of names, not 'a'"),
+            ("a,t\n1,2\n", {"features": [3]}, r"features\[0\] must be a string, not 3"),
+            ("a,t\n1,2\n", {"features": [np.str_("b")]}, "samples.csv: 'b': Valid"),
+            ("a,t\n1,2\n", {"target": None}, "target must be a string, not None"),
+            ("a,t\n1,2\n", {"standardize": "no"}, "standardize must be true or false"),
             ("a,t\n1,2\n3\n", {}, "row 3 has 1 fields, the header 2"),
+            ("a,t\n\n1,2\n\n\n3\n", {}, "row 6 has 1 fields, the header 2"),
             ("a,a\n1,2\n", {}, "names a column twice"),
             ("a,t\n", {}, "a header and at least one row"),
             ("", {}, "a header and at least one row"),
@@ -545,7 +674,16 @@ class TestLoadSamples:
         [
             ({"a": np.ones(4), "t": np.ones(3)}, "columns must have the same length"),
             ({"a": np.ones((3, 1)), "t": np.ones(3)}, "column 'a' must be one-dimensional"),
-            ({"a": np.array(["x", "1"]), "t": np.ones(2)}, "column 'a' is not numeric"),
+            ({"a": np.array(["x", "1"]), "t": np.ones(2)}, "column 'a' is not numeric: 'x'"),
+            ({"a": np.ones(2, complex), "t": np.ones(2)}, "column 'a' must hold real numbers, not complex128"),
+            ({"a": np.zeros(2, "M8[s]"), "t": np.ones(2)}, "column 'a' must hold real numbers, not datetime64"),
+            ({"a": np.ones(0), "t": np.ones(0)}, "column '[at]' must hold at least one sample"),
+            ({"a": np.array([1.0, np.nan]), "t": np.ones(2)}, "column 'a' must be finite, but sample 1 is nan$"),
+            (
+                {"a": np.array([1, "x"], object), "t": np.ones(2)},
+                "samples.npz: it must be an NPZ archive of arrays of",
+            ),
+            ({}, "samples.npz: needs at least one column"),
         ],
     )
     def test_bad_archives_are_explained(self, tmp_path, columns, sentence):
@@ -553,7 +691,56 @@ class TestLoadSamples:
         with pytest.raises(InputError, match=sentence):
             load_samples(tmp_path / "samples.npz", features=["a"], target="t")
 
+    @pytest.mark.parametrize("content", [b"PK\x03\x04garbage", b"garbage", b"", b"array"])
+    @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+    def test_other_bytes_are_no_archive(self, tmp_path, content):
+        path = tmp_path / "samples.npz"
+        path.write_bytes(content)
+        if content == b"array":
+            with path.open("wb") as file:
+                np.save(file, np.ones(3))
+        with pytest.raises(
+            InputError, match=r"cannot read samples.npz: it must be an NPZ archive of arrays of numbers"
+        ):
+            load_samples(path, features=["a"], target="t")
+        gc.collect()  # a file left open would warn here
+
+    def test_a_folder_or_no_path_is_no_file(self, tmp_path):
+        (tmp_path / "folder.npz").mkdir()
+        for path, sentence in (
+            (tmp_path / "folder.npz", "cannot read folder.npz"),
+            (3, "file must be a path, not 3"),
+        ):
+            with pytest.raises(InputError, match=sentence):
+                load_samples(path, features=["a"], target="t")
+
     @pytest.mark.parametrize(("name", "sentence"), [("no.csv", "no data file.*no.csv"), ("a.txt", "a.txt: .*csv or")])
     def test_missing_or_foreign_files(self, tmp_path, name, sentence):
         with pytest.raises(InputError, match=sentence):
             load_samples(tmp_path / name, features=["a"], target="t")
+
+
+class TestCriticalPointsRequest:
+    @pytest.mark.parametrize(
+        ("options", "sentence"),
+        [
+            ({"num_starts": True}, "num_starts must be a whole number of at least 1, not True"),
+            ({"num_starts": 2.5}, "num_starts must be a whole number of at least 1, not 2.5"),
+            ({"num_starts": 0}, "num_starts must be at least 1, not 0"),
+            ({"num_starts": 10**7}, "num_starts must be at most 1,000,000"),
+            ({"seed": -1}, "seed must be at least 0, not -1"),
+            ({"seed": None}, "seed must be a whole number of at least 0, not None"),
+            ({"box": [("w", -1, 1)]}, r"box must be a mapping of each parameter to \(low, high\), not \[\('w'"),
+            ({"box": None}, "box must be a mapping"),
+            ({"box": {"w": (0, 1j)}}, r"box: 'w' must be \(low, high\), not \(0, 1j\)"),
+            ({"box": {"w": ("0", "1")}}, r"box: 'w' must be \(low, high\)"),
+            ({"box": {"w": None}}, r"box: 'w' must be \(low, high\), not None"),
+            ({"box": {"w": (np.nan, 1)}}, "box: 'w' must have finite low < high"),
+            ({"box": {"w": (-1e308, 1e308)}}, "box: 'w' must have finite low < high"),
+            ({"problem": "xor-221"}, "problem must be a jaxloss.Problem, not 'xor-221'"),
+        ],
+    )
+    def test_bad_fields_are_named(self, options, sentence):
+        request = {"problem": bowl(), "box": {"w": (-1, 1)}} | options
+        with pytest.raises(InputError, match=sentence):
+            find_critical_points(**request)

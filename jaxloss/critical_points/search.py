@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import qmc
 
+from jaxloss.checks import check_instance, real_array, show, whole
 from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, minimise, polish
 from jaxloss.critical_points.table import build_table, to_dataset
 from jaxloss.engine import computing_in
@@ -19,8 +20,8 @@ def find_critical_points(
     """Critical points of an objective in a box, by Newton polishing from many starts.
 
     The starts are scrambled Sobol sequences in the box and in smaller boxes inside it, and the problem's known
-    critical points. From each it solves gradient = 0, and once more after running down to near a minimum. The search is
-    not complete: ``complete`` is False, and no entry is certified.
+    critical points. From each it solves gradient = 0, and once more after running down to near a minimum. The
+    search is not complete: ``complete`` is False, and no entry is certified.
 
     Args:
       problem: the objective.
@@ -34,7 +35,8 @@ def find_critical_points(
       Hessian, ascending) and ``certified``; the attribute ``complete``.
 
     Raises:
-      InputError: a parameter that is missing from the box, an empty box, or too many parameters.
+      InputError: a parameter that is missing from the box, an empty box, too many parameters, or an argument of the
+        wrong kind.
 
     References:
       Nocedal and Wright, *Numerical optimization*, 2006, chapters 10 and 11.
@@ -44,14 +46,16 @@ def find_critical_points(
       >>> find_critical_points(load_problem("cubic-map"), {"x": (-3, 3)}).kind.values.tolist()
       ['strict minimum', 'strict minimum', 'maximum']
     """
+    check_instance("problem", problem, Problem)
+    seed = whole("seed", seed, 0)
+    if num_starts is not None:
+        num_starts = whole("num_starts", num_starts, 1, 10**6)
     bounds = _check_box(problem, box)
     if problem.num_parameters > MAX_PARAMETERS:
         raise InputError(
             f"{problem.name} has {problem.num_parameters} parameters; the search for critical points takes at most "
             f"{MAX_PARAMETERS}"
         )
-    if num_starts is not None and num_starts < 1:
-        raise InputError(f"num_starts must be at least 1, not {num_starts}")
     starts = multi_starts(problem, bounds, num_starts=num_starts, seed=seed)
     with computing_in("float64", problem):
         polished = polish_starts(problem, starts)
@@ -85,6 +89,8 @@ def polish_starts(problem: Problem, starts: np.ndarray) -> Polished:
 
 
 def _check_box(problem: Problem, box: Mapping[str, tuple[float, float]]) -> np.ndarray:
+    if not isinstance(box, Mapping):
+        raise InputError(f"box must be a mapping of each parameter to (low, high), not {show(box)}")
     names = problem.parameter_names
     for name in box:
         if name not in names:
@@ -93,11 +99,11 @@ def _check_box(problem: Problem, box: Mapping[str, tuple[float, float]]) -> np.n
     for i, name in enumerate(names):
         if name not in box:
             raise InputError(f"box: parameter {name!r} is missing; it needs (low, high)")
-        try:
-            low, high = (float(bound) for bound in box[name])
-        except (TypeError, ValueError):
-            raise InputError(f"box: {name!r} must be (low, high), not {box[name]!r}") from None
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        sides = real_array(f"box: {name!r}", box[name], "(low, high)", finite=False)
+        if sides.shape != (2,):
+            raise InputError(f"box: {name!r} must be (low, high), not {show(box[name])}")
+        low, high = sides.tolist()
+        if not (low < high and np.isfinite(high - low)):
             raise InputError(f"box: {name!r} must have finite low < high, not ({low:g}, {high:g})")
         bounds[i] = low, high
     return bounds

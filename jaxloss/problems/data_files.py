@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxloss.checks import flag, show, text, texts
 from jaxloss.errors import InputError, unknown
 
 
@@ -39,6 +40,7 @@ def load_samples(
       >>> inputs.shape, targets.shape
       ((150, 1), (150,))
     """
+    features, target = texts("features", features), text("target", target)
     columns = read_columns(path)
     if not features:
         raise InputError("features must name at least one column")
@@ -50,25 +52,38 @@ def load_samples(
     if len(set(lengths.values())) != 1:
         raise InputError(f"{Path(path).name}: columns must have the same length, not {lengths}")
     inputs = np.stack([numeric[name] for name in features], axis=1)
-    if standardize:
-        spread = inputs.std(axis=0)
-        if not np.all(spread > 0):
-            raise InputError(f"standardize: column {features[int(np.argmin(spread))]!r} is constant")
-        inputs = (inputs - inputs.mean(axis=0)) / spread
+    if flag("standardize", standardize):
+        inputs = standardized(inputs, features)
     return inputs, numeric[target]
+
+
+def standardized(inputs: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Columns shifted and scaled to mean 0 and standard deviation 1.
+
+    Raises:
+      InputError: a column that is constant, or all but constant for its size.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = inputs.std(axis=0)
+    for name, width, largest in zip(names, spread, np.abs(inputs).max(axis=0), strict=True):
+        if width <= 1e-14 * largest:
+            raise InputError(f"standardize: column {name!r} is constant")
+        if not np.isfinite(width):
+            raise InputError(f"standardize: column {name!r} must be below 1e150, but it reaches {largest:g}")
+    return (inputs - inputs.mean(axis=0)) / spread
 
 
 def read_columns(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Every column of a CSV or NPZ file by its name, as it stands there."""
-    path = Path(path)
     try:
-        if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: np.asarray(archive[name]) for name in archive.files}
-        if path.suffix.lower() != ".csv":
-            raise InputError(f"{path.name}: a data file must end in .csv or .npz")
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+        path = Path(path)
+    except TypeError:
+        raise InputError(f"file must be a path, not {show(path)}") from None
+    reader = {".npz": _read_npz, ".csv": _read_csv}.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path.name}: a data file must end in .csv or .npz")
+    try:
+        return reader(path)
     except FileNotFoundError:
         raise InputError(f"no data file {str(path)!r}") from None
     except OSError as error:
@@ -77,34 +92,58 @@ def read_columns(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"cannot read {path.name}: {error}") from None
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                columns = {name: np.asarray(archive[name]) for name in archive.files}
+        except Exception:  # bytes that are no archive raise what they like
+            raise InputError(f"cannot read {path.name}: it must be an NPZ archive of arrays of numbers") from None
+    if not columns:
+        raise InputError(f"{path.name}: needs at least one column")
+    return columns
+
+
+def _read_csv(path: Path) -> dict[str, np.ndarray]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        rows = [(reader.line_num, row) for row in reader if row]
     if len(rows) < 2:
         raise InputError(f"{path.name}: needs a header and at least one row")
-    header = [name.strip() for name in rows[0]]
+    header = [name.strip() for name in rows[0][1]]
     if len(set(header)) != len(header):
         raise InputError(f"{path.name}: the header names a column twice")
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if len(row) != len(header):
             raise InputError(f"{path.name}: row {number} has {len(row)} fields, the header {len(header)}")
-    return {name: np.array([row[i].strip() for row in rows[1:]]) for i, name in enumerate(header)}
+    return {name: np.array([row[i].strip() for _, row in rows[1:]]) for i, name in enumerate(header)}
 
 
 def _as_numbers(path: str | os.PathLike, name: str, column: np.ndarray) -> np.ndarray:
+    place = f"{Path(path).name}: column {name!r}"
+    if column.ndim != 1:
+        raise InputError(f"{place} must be one-dimensional, not of shape {column.shape}")
+    if column.size == 0:
+        raise InputError(f"{place} must hold at least one sample")
+    if column.dtype.kind not in "biufSU":
+        raise InputError(f"{place} must hold real numbers, not {column.dtype}")
     try:
-        numbers = column.astype(np.float64)
-    except (TypeError, ValueError):
-        numbers = np.array([_number_or_nan(value) for value in column.reshape(-1)])
-        value = str(column.reshape(-1)[int(np.argmax(np.isnan(numbers)))])
-        raise InputError(f"{Path(path).name}: column {name!r} is not numeric: {value!r}") from None
-    if numbers.ndim != 1:
-        raise InputError(f"{Path(path).name}: column {name!r} must be one-dimensional, not {numbers.shape}")
+        with np.errstate(over="ignore"):
+            numbers = column.astype(np.float64)
+    except ValueError:
+        word = next((value for value in column.tolist() if not _is_number(value)), column[0].item())
+        raise InputError(f"{place} is not numeric: {word!r}") from None
     if not np.all(np.isfinite(numbers)):
-        row = int(np.argmax(~np.isfinite(numbers)))
-        raise InputError(f"{Path(path).name}: column {name!r} must be finite, but sample {row} is {numbers[row]}")
+        row = int(np.argmin(np.isfinite(numbers)))
+        raise InputError(f"{place} must be finite, but sample {row} is {numbers[row]}")
     return numbers
 
 
-def _number_or_nan(value) -> float:
+def _is_number(word: str | bytes) -> bool:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -5,8 +5,9 @@ from importlib.resources import files
 
 import numpy as np
 
+from jaxloss.checks import flag, texts
 from jaxloss.errors import InputError, unknown
-from jaxloss.problems.data_files import read_columns
+from jaxloss.problems.data_files import read_columns, standardized
 from jaxloss.problems.problem import Problem
 from jaxloss.problems.supervised import neuron_problem
 
@@ -26,19 +27,20 @@ def iris(
     The data are Fisher's own 150 flowers (cm), with the two corrections by which they differ from the
     copy in the UCI repository.
     """
+    species, features = texts("species", species), texts("features", features)
     for name in species:
         if name not in SPECIES:
             raise unknown("species", name, SPECIES)
     for name in features:
         if name not in FEATURES:
             raise unknown("feature", name, FEATURES)
-    if len(set(species)) != 2 or not features:
+    if len(species) != 2 or len(set(species)) != 2 or not features:
         raise InputError("iris needs two different species and at least one feature")
     columns = read_columns(str(files("jaxloss.problems") / "data" / "iris.csv"))
     chosen = np.isin(columns["species"], species)
     inputs = np.stack([columns[name][chosen].astype(np.float64) for name in features], axis=1)
-    if standardize:
-        inputs = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
+    if flag("standardize", standardize):
+        inputs = standardized(inputs, features)
     return neuron_problem(
         activation,
         loss,

@@ -11,6 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal, jaxprs_in_params
 
+from jaxloss.checks import (
+    check_function,
+    flag,
+    items,
+    leaves_like,
+    number,
+    real_array,
+    real_leaves,
+    show,
+    text,
+)
 from jaxloss.errors import InputError
 
 Params = Any
@@ -45,7 +56,8 @@ class Problem:
       citation: where the problem comes from.
 
     Raises:
-      InputError: the objective does not return one real number for ``params``.
+      InputError: a field that is of the wrong kind or does not fit ``params``, or an objective that does not return
+        one real number for them.
 
     Examples:
       >>> bowl = Problem(name="bowl", objective=lambda p: p["w"] ** 2 + p["b"] ** 2, params={"w": 0.0, "b": 0.0})
@@ -69,19 +81,38 @@ class Problem:
 
     def __post_init__(self):
         set_field = functools.partial(object.__setattr__, self)
-        set_field("params", _as_float_arrays(self.params))
+        for field in ("name", "summary", "citation"):
+            set_field(field, text(field, getattr(self, field)))
+        if not self.name:
+            raise InputError("name must hold at least one character")
+        set_field("params", real_leaves("params", self.params))
+        if not self.num_parameters:
+            raise InputError("params must hold at least one number: it is the template of the parameters")
+        _check_data(self.data)
         if (self.objective is None) == (self.batch_objective is None):
             raise InputError("a problem needs either objective(params) or batch_objective(params, data)")
+        both = (self.params, self.data)
         if self.batch_objective is None:
-            if not callable(self.objective):
-                raise InputError(f"objective must be a function of the parameters, not {self.objective!r}")
+            alone = "the parameters alone (data go with batch_objective)"
+            check_function("objective", self.objective, (self.params,), alone)
+            if jax.tree.leaves(self.data):
+                raise InputError("data must come with batch_objective(params, data): objective(params) ignores them")
             set_field("batch_objective", _without_data(self.objective))
         else:
+            check_function("batch_objective", self.batch_objective, both, "the parameters and the data")
             batch_objective, data = self.batch_objective, self.data
             set_field("objective", lambda params: batch_objective(params, data))
-        _check_scalar(self.objective, self.params)
-        if self.piecewise is None:
-            set_field("piecewise", _has_pieces(self.objective, self.params))
+        if self.outputs is not None:
+            check_function("outputs", self.outputs, both, "the parameters and the data")
+        if self.infimum is not None:
+            set_field("infimum", number("infimum", self.infimum))
+        points = items("critical_points", self.critical_points, "a tuple of pytrees like params")
+        known = (leaves_like(f"critical_points[{i}]", point, self.params) for i, point in enumerate(points))
+        set_field("critical_points", tuple(known))
+        with np.errstate(over="ignore"):  # data beyond float32 are for float64
+            _check_scalar(self.objective, self.params)
+            pieces = _has_pieces(self.objective, self.params) if self.piecewise is None else self.piecewise
+        set_field("piecewise", flag("piecewise", pieces))
 
     @functools.cached_property
     def parameter_names(self) -> tuple[str, ...]:
@@ -189,21 +220,12 @@ def parameter_names(params: Params) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _as_float_arrays(params: Params) -> Params:
-    if not jax.tree.leaves(params):
-        raise InputError("params must hold at least one number: it is the template of the parameters")
-
-    def convert(path, leaf):
-        name = jax.tree_util.keystr(path, simple=True, separator=".") or "params"
-        try:
-            array = np.asarray(leaf, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"params: {name} must be a real number or array, not {leaf!r}") from None
-        if not np.all(np.isfinite(array)):
-            raise InputError(f"params: {name} must be finite, not {leaf!r}")
-        return array
-
-    return jax.tree_util.tree_map_with_path(convert, params)
+def _check_data(data: Any) -> None:
+    shapes = [
+        real_array("data", leaf, "arrays of real numbers", finite=False).shape for leaf in jax.tree.leaves(data)
+    ]
+    if shapes and (() in shapes or len({shape[0] for shape in shapes}) > 1 or shapes[0][0] == 0):
+        raise InputError(f"data must be arrays with one or more samples along the first axis, not of shapes {shapes}")
 
 
 def _afresh(function: Callable) -> Callable:
@@ -212,9 +234,10 @@ def _afresh(function: Callable) -> Callable:
 
 
 def _check_scalar(objective: Callable[[Params], jax.Array], params: Params) -> None:
-    out = jax.eval_shape(_afresh(objective), jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params))
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), params)
+    out = jax.eval_shape(_afresh(objective), template)
     if getattr(out, "shape", None) != () or not jnp.issubdtype(out.dtype, jnp.floating):
-        raise InputError(f"objective must return one real number for params, but it returns {out}")
+        raise InputError(f"objective must return one real number for params, but it returns {show(out)}")
 
 
 def _has_pieces(objective: Callable[[Params], jax.Array], params: Params) -> bool:

@@ -1,8 +1,13 @@
 """A quadratic bowl: every stability limit of every optimiser has a closed form on it."""
 
+import functools
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxloss.checks import number
 from jaxloss.errors import InputError
 from jaxloss.problems.problem import Problem
 
@@ -13,15 +18,13 @@ def quadratic(sharpness: float = 1.0, condition: float = 10.0) -> Problem:
     Gradient descent converges iff ``learning_rate < 2 / s``; heavy ball with momentum b iff below
     ``(2 + 2b) / s``.
     """
+    place = "options do not fit problem 'quadratic': "
+    sharpness, condition = number(f"{place}sharpness", sharpness), number(f"{place}condition", condition)
     if sharpness <= 0 or condition < 1:
-        raise InputError(f"quadratic needs sharpness > 0 and condition >= 1, not {sharpness} and {condition}")
-
-    def objective(params):
-        return 0.5 * sharpness * (params["x"] ** 2 + params["y"] ** 2 / condition)
-
+        raise InputError(f"{place}it needs sharpness > 0 and condition >= 1, not {sharpness:g} and {condition:g}")
     return Problem(
         name="quadratic",
-        objective=objective,
+        objective=_bowl(sharpness, condition),
         params={"x": 1.0, "y": 1.0},
         infimum=0.0,
         critical_points=({"x": np.zeros(()), "y": np.zeros(())},),
@@ -36,9 +39,19 @@ def cubic_map() -> Problem:
     """
     return Problem(
         name="cubic-map",
-        objective=lambda params: jnp.square(params["x"]) * (jnp.square(params["x"]) - 2.0) / 4.0,
+        objective=_double_well,
         params={"x": 1.0},
         infimum=-0.25,
         critical_points=tuple({"x": np.asarray(x)} for x in (-1.0, 0.0, 1.0)),
         citation="derived: |x1| > |x0| iff |x0| > sqrt(1 + 2 / learning_rate)",
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _bowl(sharpness: float, condition: float) -> Callable[[dict], jax.Array]:
+    """One object for each bowl, so that equal problems compile once."""
+    return lambda params: 0.5 * sharpness * (params["x"] ** 2 + params["y"] ** 2 / condition)
+
+
+def _double_well(params: dict) -> jax.Array:
+    return jnp.square(params["x"]) * (jnp.square(params["x"]) - 2.0) / 4.0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jaxloss.checks import text
 from jaxloss.errors import InputError, unknown
 from jaxloss.problems.iris import iris
 from jaxloss.problems.loss_comparison import loss_comparison
@@ -41,6 +42,7 @@ def load_problem(name: str, **options: Any) -> Problem:
       >>> load_problem("xor-221").num_parameters
       9
     """
+    name = text("name of the problem", name)
     if name not in PROBLEMS:
         raise unknown("problem", name, PROBLEMS)
     factory = PROBLEMS[name]

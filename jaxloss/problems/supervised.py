@@ -10,8 +10,12 @@ import numpy as np
 
 from jaxloss import losses, models
 from jaxloss.activations import ACTIVATIONS
+from jaxloss.checks import flag, items, real_array, text, texts, whole
 from jaxloss.errors import InputError, unknown
 from jaxloss.problems.problem import Problem
+
+FACTS = ("infimum", "critical_points", "summary", "citation")
+"""The fields of `Problem` that a model, a loss and data leave open."""
 
 
 def neuron_problem(
@@ -51,6 +55,8 @@ def neuron_problem(
       >>> float(problem.objective({"weight": np.zeros(1), "bias": 0.0}))
       0.25
     """
+    _check_facts(facts)
+    activation, loss, bias = text("activation", activation), text("loss", loss), flag("bias", bias)
     inputs, targets = _check_data(inputs, targets)
     if targets.ndim != 1:
         raise InputError(f"targets of a neuron must be one number for each sample, not of shape {targets.shape}")
@@ -60,7 +66,7 @@ def neuron_problem(
     _check_targets(loss, activation, targets)
     zeros = {"weight": np.zeros(inputs.shape[1])} | ({"bias": np.zeros(())} if bias else {})
     return Problem(
-        name=name or f"{activation}-{loss}",
+        name=f"{activation}-{loss}" if name is None else name,
         params=zeros,
         data=(inputs, targets),
         batch_objective=objective,
@@ -106,6 +112,11 @@ def network_problem(
       >>> xor.num_parameters
       9
     """
+    _check_facts(facts)
+    activations, loss, bias = texts("activations", activations), text("loss", loss), flag("bias", bias)
+    sizes = items("sizes", sizes, "the numbers of nodes of the layers, input first")
+    sizes = tuple(whole(f"sizes[{i}]", size, 1) for i, size in enumerate(sizes))
+    seed = whole("seed", seed, 0, 2**63 - 1)
     inputs, targets = _check_data(inputs, targets)
     if len(sizes) < 2 or len(activations) != len(sizes) - 1:
         raise InputError(f"activations must name one for each layer after the input: {len(sizes) - 1} of them")
@@ -115,11 +126,11 @@ def network_problem(
         targets = targets[:, None]
     if targets.shape[1:] != (sizes[-1],):
         raise InputError(f"targets must have {sizes[-1]} columns, one for each output node, not {targets.shape}")
-    objective, outputs = _compiled_once("network", tuple(sizes), tuple(activations), loss, bias)
+    objective, outputs = _compiled_once("network", sizes, activations, loss, bias)
     _check_targets(loss, activations[-1], targets)
-    model = models.multilayer_perceptron(tuple(sizes), tuple(activations), bias=bias)
+    model = models.multilayer_perceptron(sizes, activations, bias=bias)
     return Problem(
-        name=name or f"{'-'.join(map(str, sizes))}-{loss}",
+        name=f"{'-'.join(map(str, sizes))}-{loss}" if name is None else name,
         params=model.init(jax.random.key(seed)),
         data=(inputs, targets),
         batch_objective=objective,
@@ -151,33 +162,47 @@ def _compiled_once(kind: str, sizes: tuple[int, ...], activations: tuple[str, ..
     return objective, outputs
 
 
+def _check_facts(facts: dict[str, Any]) -> None:
+    for name in facts:
+        if name not in FACTS:
+            raise unknown("field", name, FACTS)
+
+
 def _check_data(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
-    arrays = {}
-    for field, value in (("inputs", inputs), ("targets", targets)):
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InputError(f"{field} must be numbers in rows of equal length") from None
-        if array.size == 0:
-            raise InputError(f"{field} must hold at least one sample, but it is empty")
-        if not np.all(np.isfinite(array)):
-            raise InputError(f"{field} must be finite, but sample {np.argwhere(~np.isfinite(array))[0][0]} is not")
-        arrays[field] = array
-    inputs, targets = arrays["inputs"], arrays["targets"]
+    inputs = _check_samples("inputs", inputs, "n rows of d features")
+    targets = _check_samples("targets", targets, "n numbers or n rows of them")
     if inputs.ndim == 1:
         inputs = inputs[:, None]
-    if inputs.ndim != 2 or targets.ndim not in (1, 2):
-        raise InputError(f"inputs must be n rows of d features, not an array of shape {inputs.shape}")
     if len(inputs) != len(targets):
         raise InputError(f"inputs and targets must have the same length, not {len(inputs)} and {len(targets)}")
     return inputs, targets
+
+
+def _check_samples(field: str, value: Any, wanted: str) -> np.ndarray:
+    array = real_array(field, value, "numbers in rows of equal length", finite=False)
+    if array.ndim not in (1, 2):
+        raise InputError(f"{field} must be {wanted}, not an array of shape {array.shape}")
+    if array.size == 0:
+        raise InputError(f"{field} must hold at least one sample, but it is empty")
+    if not np.all(np.isfinite(array)):
+        raise InputError(f"{field} must be finite, but sample {np.argwhere(~np.isfinite(array))[0][0]} is not")
+    return array
 
 
 def _check_targets(loss: str, activation: str, targets: np.ndarray) -> None:
     if losses.LOSSES[loss].unit_targets and (targets.min() < 0 or targets.max() > 1):
         outside = targets[(targets < 0) | (targets > 1)].flat[0]
         raise InputError(f"targets must lie in [0, 1] for {activation} + {loss}, but one is {outside:g}")
+    if activation == "softmax" and loss in ("cross_entropy", "matching"):
+        sums = targets.sum(axis=1)
+        worst = int(np.argmax(np.abs(sums - 1)))
+        if abs(sums[worst] - 1) > 1e-6:
+            raise InputError(
+                f"targets must sum to 1 in each row for {activation} + {loss}, but sample {worst} sums "
+                f"to {sums[worst]:g}"
+            )
     if loss == "matching":
-        cost = losses.cost_of(activation, loss)(jnp.zeros(targets.shape), jnp.asarray(targets, float))
+        with np.errstate(over="ignore"):
+            cost = losses.cost_of(activation, loss)(jnp.zeros(targets.shape), jnp.asarray(targets, float))
         if not jnp.isfinite(cost):
             raise InputError(f"targets must lie in the range of {activation} for its matching loss")
