@@ -10,6 +10,7 @@ from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.locate import locate
+from jaxloss.critical_points.polish import losses
 from jaxloss.critical_points.table import CriticalPoints, approaches
 from jaxloss.problems import Problem
 from jaxloss.runs import Ends
@@ -65,21 +66,28 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
     captured = np.full(len(point), -1)
     resting = np.flatnonzero(rests & ~dead)
     table, captured[resting] = locate(
-        problem, bounds, point[resting], gradient_tolerance=gradient_tolerance, seed=seed
+        problem,
+        bounds,
+        point[resting],
+        moving=point[bounded & ~rests & ~ends.chaotic & (ends.period == 0)],
+        gradient_tolerance=gradient_tolerance,
+        seed=seed,
     )
 
     limit = np.full(len(point), np.inf)
     free = np.flatnonzero(bounded & ~dead & ~ends.chaotic & (ends.period == 0) & (captured < 0))
     limit[free] = descending_limit(problem, point[free], midpoint[free])
-    infimum, source = _infimum(problem, table, ends.loss[bounded].astype(np.float64), limit)
+    loss, midpoint_loss = np.full((2, len(point)), np.inf)
+    loss[bounded], midpoint_loss[bounded] = losses(problem, point[bounded]), losses(problem, midpoint[bounded])
+    infimum, source = _infimum(problem, table, loss, limit, ends.loss[ends.diverged])
     highest = infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
     with np.errstate(invalid="ignore", over="ignore"):
         # Not on the way back: far out, single precision may lose the outward part of a step.
         outwards = ends.settled | (size >= 0.999 * midpoint_size)
         to_infinity = (limit <= highest) & outwards
-        at_infimum = bounded & (ends.loss <= highest)
+        at_infimum = bounded & (loss <= highest)
         captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
-        stalled = bounded & outcomes.stalled(ends.loss, ends.midpoint_loss, ends.gradient_norm, size, limit, infimum)
+        stalled = bounded & outcomes.stalled(loss, midpoint_loss, ends.gradient_norm, size, limit, infimum)
         stalled[stalled] = ~approaches(table, point[stalled])
         evidence = outcomes.Evidence(
             diverged=~bounded,
@@ -104,12 +112,14 @@ def _captured_by_flat_set(
     return np.where(solved & (captured < 0), entries[0], captured) if len(entries) == 1 else captured
 
 
-def _infimum(problem: Problem, table: CriticalPoints, losses: np.ndarray, limits: np.ndarray) -> tuple[float, str]:
+def _infimum(
+    problem: Problem, table: CriticalPoints, losses: np.ndarray, limits: np.ndarray, diverged: np.ndarray
+) -> tuple[float, str]:
     """The greatest lower bound, and where it comes from."""
     if problem.infimum is not None:
         return float(problem.infimum), "declared"
-    polished = float(min(table.loss.min(initial=np.inf), limits.min(initial=np.inf)))
-    seen = float(losses.min(initial=np.inf))
-    # Losses of the run may undershoot the polished ones by rounding; only a real improvement counts.
-    best = polished if polished <= seen + INFIMUM_TOLERANCE * (1 + abs(seen)) else seen
+    best = float(min(part.min(initial=np.inf) for part in (table.loss, losses, limits)))
+    # A run that diverges downwards, below everything else, shows that the objective has no lower bound.
+    if np.any(diverged < best - INFIMUM_TOLERANCE * (1 + abs(best))):
+        return -math.inf, "best seen"
     return best, "complete search" if table.complete else "best seen"

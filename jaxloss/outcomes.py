@@ -26,7 +26,8 @@ UNSTABLE = frozenset({7, 8, 9})
 # A plateau creeps: over the last half of its budget a trajectory gained less than a small share of what
 # separates it from the infimum, and there is no more than a small share to be gained near by.
 STALLED_GAIN = 1e-2
-FLAT_SHARE = 5e-2
+FLAT_SHARE = 2e-2
+SATURATED_SHARE = 1e-2
 
 
 class Evidence(NamedTuple):
@@ -67,12 +68,13 @@ def stalled(loss, midpoint_loss, gradient_norm, size, limit, infimum) -> np.ndar
 
     .. math:: L_{T/2} - L_T \le \tfrac{1}{100} (L_T - L_\inf)
               \quad\text{and}\quad
-              \bigl(|\nabla L| (1 + |\theta|) \le \tfrac{1}{20} (L_T - L_\inf)
-              \;\text{or}\; L_T - L_\infty \le \tfrac{1}{20} (L_T - L_\inf)\bigr)
+              \bigl(|\nabla L| (1 + |\theta|) \le \tfrac{1}{50} (L_T - L_\inf)
+              \;\text{or}\; L_T - L_\infty \le \tfrac{1}{100} (L_T - L_\inf)\bigr)
 
     It gained next to nothing over the last half of its budget, and there is next to nothing to gain: to first order
     by moving as far as it is from zero, or by following a descending ray to its limit :math:`L_\infty` at infinity.
-    Neither of these knows the learning rate: a tiny one stops nothing on a slope.
+    Neither of these knows the learning rate: a tiny one stops nothing on a slope. But the budget is finite: a plateau
+    is where a trajectory stays for as long as it was run, and a much longer run may leave it.
 
     Args:
       loss: at the end, shape ``[trajectory]``.
@@ -93,8 +95,9 @@ def stalled(loss, midpoint_loss, gradient_norm, size, limit, infimum) -> np.ndar
     with np.errstate(invalid="ignore", over="ignore"):
         gap = loss - infimum
         slow = midpoint_loss - loss <= STALLED_GAIN * gap
-        little = FLAT_SHARE * gap
-        return slow & ((gradient_norm * (1 + size) <= little) | (loss - limit <= little) & np.isfinite(limit))
+        flat = gradient_norm * (1 + size) <= FLAT_SHARE * gap
+        saturated = np.isfinite(limit) & (loss - limit <= SATURATED_SHARE * gap)
+        return np.isfinite(gap) & slow & (flat | saturated)
 
 
 def classify(evidence: Evidence, kinds: np.ndarray, solves: np.ndarray) -> Labels:

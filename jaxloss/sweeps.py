@@ -24,6 +24,39 @@ from jaxloss.problems import Problem
 from jaxloss.problems.problem import Structure
 from jaxloss.runs import Ends, RunOptions, run_grid, run_paths
 
+# Names of dimensions and variables of every result; no parameter may bear one.
+RESERVED = frozenset(
+    (
+        "outcome",
+        "attractor",
+        "loss",
+        "gradient_norm",
+        "num_steps",
+        "period",
+        "end_point",
+        "initial_loss",
+        "initial_gradient",
+        "location",
+        "critical_point_loss",
+        "kind",
+        "eigenvalues",
+        "certified",
+        "parameter",
+        "critical_point",
+        "eigenvalue",
+        "start",
+        "learning_rate",
+        "path_step",
+        "trajectory",
+        "path",
+        "path_loss",
+        "path_gradient_norm",
+        "path_outcome",
+        "path_attractor",
+        "path_learning_rate",
+    )
+)
+
 __all__ = ["RunOptions", "memory_estimate", "sweep", "validate"]
 
 
@@ -143,6 +176,11 @@ def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:
             raise unknown(f"hyperparameter of {options.optimizer!r}:", name, allowed)
     names = {LEARNING_RATE: options.learning_rate, **given}
     names |= {name: value for name, value in allowed.items() if name in grid.axes}
+    if not isinstance(resolve(options.optimizer).factory(0.1), optax.GradientTransformation):
+        raise InputError("optimizer must return an optax.GradientTransformation for a learning rate")
+    taken = RESERVED.union(allowed, names).intersection(problem.parameter_names)
+    if taken:
+        raise InputError(f"params: {min(taken)!r} is a name that results use; give the parameter another")
     if options.batch_size is not None:
         rows = {len(leaf) for leaf in jax.tree.leaves(problem.data)}
         if not rows:

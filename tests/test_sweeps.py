@@ -226,6 +226,45 @@ class TestOutcomes:
         result = sweep(product, grid, learning_rate=0.05)
         assert share(result, "global_minimum") == 1
 
+    def test_rounding_of_large_losses_does_not_hide_the_global_minimum(self):
+        inputs = np.linspace(-1, 1, 12)
+        targets = 3000 + 30 * inputs + 9 * np.random.default_rng(0).normal(size=12)
+        problem = neuron_problem("identity", "mse", inputs, targets)
+        grid = Grid({"weight[0]": Axis.linear(-10, 10, 4), "bias": Axis.linear(-10, 10, 4)})
+        assert share(sweep(problem, grid, learning_rate=0.3, num_steps=5000), "global_minimum") == 1
+
+    def test_underflowed_cross_entropy_is_at_infinity_and_no_minimum(self):
+        problem = neuron_problem("sigmoid", "cross_entropy", [-2.0, -1, 1, 2], [0, 0, 1, 1])
+        grid = Grid({"weight[0]": Axis.of([-5.0, 0.0, 5.0, 2000.0]), "learning_rate": Axis.of([1.0, 1e3, 1e4])})
+        for optimizer in ("sgd", "adam"):
+            assert share(sweep(problem, grid, optimizer=optimizer, num_steps=2000), "infimum_at_infinity") == 1
+
+    def test_open_set_of_minima_is_solved_and_not_dead(self):
+        hinge = Problem(name="hinge", objective=lambda p: jnp.maximum(0.0, 1 - p["x"]), params={"x": 0.0})
+        result = sweep(hinge, Grid({"x": Axis.linear(-2, 3, 6)}), learning_rate=0.1, num_steps=500)
+        assert share(result, "global_minimum") == 1
+
+    def test_unbounded_objective_has_no_global_minimum(self):
+        cubic = Problem(name="cubic", objective=lambda p: p["x"] ** 3 - p["x"], params={"x": 0.0})
+        result = sweep(cubic, Grid({"x": Axis.linear(-2, 2, 9)}), learning_rate=0.1)
+        assert result.attrs["infimum"] == -np.inf
+        assert share(result, "global_minimum") == 0
+        assert share(result, "spurious_minimum") == pytest.approx(6 / 9)
+
+    def test_relu_at_the_origin_is_dead(self):
+        problem = neuron_problem("relu", "mse", [-2.0, -1, 0.5, 1], [0.0, 1, 1, 0])
+        assert share(sweep(problem, Grid({"learning_rate": Axis.of([0.1])})), "dead") == 1
+
+    def test_on_the_way_to_a_flat_minimum_is_no_plateau(self):
+        # The spurious minimum of auer-fig3a is shallow: at this rate it takes far more than the budget.
+        result = sweep(
+            load_problem("auer-fig3a"),
+            Grid({"weight[0]": Axis.linear(-3, -1, 9)}),
+            learning_rate=0.01,
+            num_steps=15_000,
+        )
+        assert share(result, "unfinished") == 1
+
     def test_swapped_hidden_units_are_one_attractor(self):
         rng = np.random.default_rng(1)
         inputs = rng.normal(size=(30, 2))
@@ -355,6 +394,16 @@ class TestGuards:
     def test_bad_axes_name_the_axis(self, axes, field):
         with pytest.raises(InputError, match=field):
             sweep(BOWL, Grid(axes))
+
+    @pytest.mark.parametrize("name", ["learning_rate", "outcome", "parameter", "start"])
+    def test_reserved_parameter_names_are_refused(self, name):
+        problem = Problem(name="clash", objective=lambda p: p[name] ** 2, params={name: 0.0})
+        with pytest.raises(InputError, match=name):
+            sweep(problem, Grid({"learning_rate": Axis.of([0.1])}))
+
+    def test_an_optimizer_that_returns_nothing_is_refused(self):
+        with pytest.raises(InputError, match="optimizer"):
+            sweep(BOWL, BOWL_GRID, optimizer=lambda learning_rate: None)
 
     def test_too_large_a_grid_is_refused_with_the_estimate(self):
         grid = Grid({"w": Axis.linear(-1, 1, 10**6), "b": Axis.linear(-1, 1, 10**6), "learning_rate": Axis.of([0.1])})

@@ -12,6 +12,8 @@ from jaxloss.problems.problem import Structure
 # Probes around a point, at this distance relative to 1 + its size.
 RADIUS = 1e-6
 NUM_PROBES = 8
+# Directions in which a dead region is looked for: at a corner it may be a narrow cone.
+NUM_DIRECTIONS = 64
 
 
 def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
@@ -44,12 +46,12 @@ def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
 
 def _is_dead(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
     gradient = jax.grad(lambda point: objective(structure.unravel(point), data))
-    directions = jax.random.normal(jax.random.key(0), (NUM_PROBES, point.size), point.dtype)
+    directions = jax.random.normal(jax.random.key(0), (NUM_DIRECTIONS, point.size), point.dtype)
     directions /= jnp.linalg.norm(directions, axis=1, keepdims=True)
     size = 1 + jnp.linalg.norm(point)
 
     def flat_around(centre):
-        probes = jnp.concatenate([centre[None], centre[None] + RADIUS * size * directions])
+        probes = jnp.concatenate([centre[None], centre[None] + RADIUS * size * directions[:NUM_PROBES]])
         return jnp.all(jax.vmap(gradient)(probes) == 0)
 
     slope = gradient(point)

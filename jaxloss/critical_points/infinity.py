@@ -23,7 +23,8 @@ def descending_limit(problem: Problem, points: np.ndarray, midpoints: np.ndarray
     gradient. A ray counts only if the loss never rises along it until far out, or until it can no longer be
     evaluated; its limit is the loss as far as it descends. On separable data the first ray is the classical
     argument: scaling separating weights sends cross-entropy to zero. The others serve where only some directions
-    separate.
+    separate. Where the loss has underflowed, a level ray counts as well if the objective is analytic and larger at
+    the origin: an analytic function is not level on a ray, so it is falling beyond what float64 resolves.
 
     Args:
       problem: the objective.
@@ -40,10 +41,10 @@ def descending_limit(problem: Problem, points: np.ndarray, midpoints: np.ndarray
     if not len(points):
         return np.zeros(0)
     pairs = np.stack([points, midpoints], axis=1)
-    return map_points(_descending_limit, problem, pairs, tile_size=8192)
+    return map_points(_descending_limit, problem, pairs, tile_size=8192, static=(not problem.piecewise,))
 
 
-def _descending_limit(objective, structure: Structure, data, pair: jax.Array) -> jax.Array:
+def _descending_limit(objective, structure: Structure, analytic: bool, data, pair: jax.Array) -> jax.Array:
     point, midpoint = pair
 
     def loss_at(point):
@@ -51,6 +52,7 @@ def _descending_limit(objective, structure: Structure, data, pair: jax.Array) ->
 
     here = loss_at(point)
     size = 1 + jnp.linalg.norm(point)
+    underflown = analytic & (loss_at(jnp.zeros_like(point)) > here + 1e-9 * (1 + jnp.abs(here)))
 
     def limit(direction):
         length = jnp.linalg.norm(direction)
@@ -63,6 +65,6 @@ def _descending_limit(objective, structure: Structure, data, pair: jax.Array) ->
         last = losses[jnp.maximum(reached - 1, 0)]
         ends = ~jnp.isfinite(losses[jnp.minimum(reached, len(DISTANCES) - 1)])
         far_enough = reached >= jnp.where(ends, np.searchsorted(DISTANCES, NEAR), np.searchsorted(DISTANCES, FAR))
-        return jnp.where(far_enough & (last < here) & (length > 0), last, jnp.inf)
+        return jnp.where(far_enough & ((last < here) | underflown) & (length > 0), last, jnp.inf)
 
     return jnp.minimum(jnp.minimum(limit(point), limit(point - midpoint)), limit(-jax.grad(loss_at)(point)))

@@ -22,7 +22,13 @@ MAX_PARAMETERS_FOR_EVERY_STEP = 24
 
 
 def locate(
-    problem: Problem, bounds: np.ndarray, end_points: np.ndarray, *, gradient_tolerance: float, seed: int
+    problem: Problem,
+    bounds: np.ndarray,
+    end_points: np.ndarray,
+    *,
+    moving: np.ndarray | None = None,
+    gradient_tolerance: float,
+    seed: int,
 ) -> tuple[CriticalPoints, np.ndarray]:
     """The table of critical points, and the one that each end point has reached.
 
@@ -34,6 +40,8 @@ def locate(
       problem: the objective.
       bounds: of the multi-start, shape ``[parameter, 2]``.
       end_points: of settled trajectories, shape ``[point, parameter]``, any number.
+      moving: where other trajectories were when their budget was spent, shape ``[point, parameter]``; what they
+        may be on their way to joins the table.
       gradient_tolerance: of the trajectories.
       seed: of the multi-start.
 
@@ -43,6 +51,8 @@ def locate(
     if problem.num_parameters > MAX_PARAMETERS:
         return empty_table(problem.num_parameters), np.full(len(end_points), -1)
     starts = multi_starts(problem, bounds, num_starts=None, seed=seed)
+    if moving is not None:
+        starts = np.concatenate([starts, spread(moving, POLISHED_AT_ONCE)])
     polished = _polished_nearby(problem, starts, spread(end_points, POLISHED_AT_ONCE))
     table = build_table(problem, polished)
     captured = capture(table, end_points, gradient_tolerance)

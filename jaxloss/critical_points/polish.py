@@ -71,6 +71,11 @@ def spectrum(problem: Problem, points: np.ndarray) -> Spectrum:
     return Spectrum(*map_points(_spectrum_at, problem, points, tile_size=1024))
 
 
+def losses(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """The objective at points ``[point, parameter]``, in float64: single precision would blur the infimum."""
+    return map_points(_loss_of, problem, points, tile_size=4096)
+
+
 def polish(problem: Problem, points: np.ndarray) -> Polished:
     """Solves gradient = 0 from each point by Levenberg-Marquardt, then by Newton, in float64.
 
@@ -122,12 +127,12 @@ def joined(first: Polished, second: Polished) -> Polished:
     return jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second)
 
 
-def map_points(function, problem: Problem, points: np.ndarray, *, tile_size: int) -> Any:
-    """A function of (objective, structure, data, point) over points in float64, tile by tile."""
+def map_points(function, problem: Problem, points: np.ndarray, *, tile_size: int, static: tuple = ()) -> Any:
+    """A function of (objective, structure, *static, data, point) over points in float64, tile by tile."""
     with computing_in("float64", problem):
         # A fresh copy: JAX remembers in which precision it has seen an array before.
         data = jax.tree.map(np.array, problem.data)
-        compiled = batched(function, (problem.batch_objective, problem.structure), (None, 0))
+        compiled = batched(function, (problem.batch_objective, problem.structure, *static), (None, 0))
         points = np.asarray(points, dtype=np.float64)
         if not len(points):
             points, rows = np.zeros((1, *points.shape[1:])), 0
@@ -136,6 +141,10 @@ def map_points(function, problem: Problem, points: np.ndarray, *, tile_size: int
         tile_size = max(16, tile_size // max(1, problem.num_parameters // 4))
         found = map_in_tiles(functools.partial(compiled, data), points, tile_size)
         return jax.tree.map(lambda array: array[:rows], found)
+
+
+def _loss_of(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
+    return objective(structure.unravel(point), data)
 
 
 def _spectrum_at(objective, structure: Structure, data, point: jax.Array):

@@ -88,6 +88,8 @@ class Problem:
         set_field("params", real_leaves("params", self.params))
         if not self.num_parameters:
             raise InputError("params must hold at least one number: it is the template of the parameters")
+        if len(set(self.parameter_names)) != self.num_parameters:
+            raise InputError(f"params: two parameters bear the same name, among {show(self.parameter_names)}")
         _check_data(self.data)
         if (self.objective is None) == (self.batch_objective is None):
             raise InputError("a problem needs either objective(params) or batch_objective(params, data)")
