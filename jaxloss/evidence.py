@@ -10,7 +10,7 @@ from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
 from jaxloss.critical_points.locate import locate
-from jaxloss.critical_points.polish import losses
+from jaxloss.critical_points.polish import gradient_norms, losses
 from jaxloss.critical_points.table import CriticalPoints, approaches
 from jaxloss.problems import Problem
 from jaxloss.runs import Ends
@@ -89,6 +89,7 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
         captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
         stalled = bounded & outcomes.stalled(loss, midpoint_loss, ends.gradient_norm, size, limit, infimum)
         stalled[stalled] = ~approaches(table, point[stalled])
+        stalled[stalled] = _fades(problem, point[stalled], midpoint[stalled])
         evidence = outcomes.Evidence(
             diverged=~bounded,
             period=ends.period,
@@ -110,6 +111,11 @@ def _captured_by_flat_set(
     """Counts solved trajectories on a manifold of minima, of which the table has one entry, as captured by it."""
     entries = np.flatnonzero((table.kind == DEGENERATE) & (table.loss <= highest))
     return np.where(solved & (captured < 0), entries[0], captured) if len(entries) == 1 else captured
+
+
+def _fades(problem: Problem, points: np.ndarray, midpoints: np.ndarray) -> np.ndarray:
+    """Whether the gradient has faded over the last half of the budget, measured in float64."""
+    return gradient_norms(problem, points) <= outcomes.FADING * gradient_norms(problem, midpoints)
 
 
 def _infimum(

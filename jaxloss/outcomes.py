@@ -28,6 +28,9 @@ UNSTABLE = frozenset({7, 8, 9})
 STALLED_GAIN = 1e-2
 FLAT_SHARE = 2e-2
 SATURATED_SHARE = 1e-2
+# And its gradient must fade, to this share over the last half of the budget: on a slope that saturates it falls like
+# 1 / steps, to a half, while one that stays the same is merely slow and crosses any flat place in time.
+FADING = 0.7
 
 
 class Evidence(NamedTuple):
@@ -42,7 +45,7 @@ class Evidence(NamedTuple):
       captured: index of the critical point within whose capture radius the end point lies, else -1.
       at_infimum: the loss is the infimum.
       to_infinity: the loss falls to the infimum along a ray from the end point to infinity.
-      stalled: see `stalled`.
+      stalled: see `stalled`; and no critical point is near, and the gradient fades.
     """
 
     diverged: np.ndarray

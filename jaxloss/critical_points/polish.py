@@ -143,6 +143,15 @@ def map_points(function, problem: Problem, points: np.ndarray, *, tile_size: int
         return jax.tree.map(lambda array: array[:rows], found)
 
 
+def gradient_norms(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """The Euclidean norm of the gradient at points ``[point, parameter]``, in float64."""
+    return map_points(_gradient_norm_of, problem, points, tile_size=4096)
+
+
+def _gradient_norm_of(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
+    return jnp.linalg.norm(jax.grad(lambda point: objective(structure.unravel(point), data))(point))
+
+
 def _loss_of(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
     return objective(structure.unravel(point), data)
 
