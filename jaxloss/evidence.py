@@ -9,7 +9,7 @@ from jaxloss import outcomes
 from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
-from jaxloss.critical_points.locate import locate
+from jaxloss.critical_points.locate import locate, on_flat_set
 from jaxloss.critical_points.polish import gradient_norms, losses
 from jaxloss.critical_points.table import CriticalPoints, approaches
 from jaxloss.problems import Problem
@@ -74,6 +74,11 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
         seed=seed,
     )
 
+    # What no longer moves, though rounding keeps its gradient above the tolerance, rests on the floor of a valley.
+    settled = bounded & (ends.settled | (rests & (captured >= 0)))
+    stuck = np.flatnonzero(rests & ~ends.settled & ~dead & (captured < 0))
+    settled[stuck] = on_flat_set(problem, point[stuck])
+
     limit = np.full(len(point), np.inf)
     free = np.flatnonzero(bounded & ~dead & ~ends.chaotic & (ends.period == 0) & (captured < 0))
     limit[free] = descending_limit(problem, point[free], midpoint[free])
@@ -83,10 +88,10 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
     highest = infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
     with np.errstate(invalid="ignore", over="ignore"):
         # Not on the way back: far out, single precision may lose the outward part of a step.
-        outwards = ends.settled | (size >= 0.999 * midpoint_size)
+        outwards = settled | (size >= 0.999 * midpoint_size)
         to_infinity = (limit <= highest) & outwards
         at_infimum = bounded & (loss <= highest)
-        captured = _captured_by_flat_set(table, captured, ends.settled & at_infimum & ~to_infinity, highest)
+        captured = _captured_by_flat_set(table, captured, settled & at_infimum & ~to_infinity, highest)
         stalled = bounded & outcomes.stalled(loss, midpoint_loss, ends.gradient_norm, size, limit, infimum)
         stalled[stalled] = ~approaches(table, point[stalled])
         stalled[stalled] = _fades(problem, point[stalled], midpoint[stalled])
@@ -94,7 +99,7 @@ def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_toleran
             diverged=~bounded,
             period=ends.period,
             chaotic=ends.chaotic,
-            settled=bounded & ends.settled,
+            settled=settled,
             # An open set of minima (a loss of zero wherever a margin is kept) is no trap.
             dead=dead & ~at_infimum,
             captured=captured,

@@ -6,6 +6,7 @@ from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
 from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, Spectrum, joined, polish, spectrum
 from jaxloss.critical_points.search import multi_starts, polish_starts
 from jaxloss.critical_points.table import (
+    CAPTURE_RADIUS,
     LARGEST_CAPTURE_RADIUS,
     CriticalPoints,
     build_table,
@@ -69,6 +70,29 @@ def locate(
         if len(table.copies) == known:
             break
     return table, captured
+
+
+def on_flat_set(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """Whether each point lies within the capture radius of a degenerate critical point: the floor of a level valley.
+
+    Across the valley Newton's step is short, and along it there is neither slope nor curvature.
+
+    Args:
+      problem: the objective.
+      points: shape ``[point, parameter]``.
+
+    Returns:
+      Booleans ``[point]``; all False where there are too many parameters to look at every Hessian.
+
+    Examples:
+      >>> from jaxloss.problems import load_problem
+      >>> on_flat_set(load_problem("single-relu"), np.array([[0.3, 0.7 + 1e-7], [0.3, 0.9]])).tolist()
+      [True, False]
+    """
+    if problem.num_parameters > MAX_PARAMETERS_FOR_EVERY_STEP or not len(points):
+        return np.zeros(len(points), bool)
+    found = spectrum(problem, points)
+    return found.degenerate & (found.newton_step <= CAPTURE_RADIUS * (1 + np.linalg.norm(points, axis=1)))
 
 
 def spread(rows: np.ndarray, num: int) -> np.ndarray:
