@@ -40,7 +40,8 @@ class Evidence(NamedTuple):
       diverged: not finite, or beyond the divergence bound.
       period: of the bounded periodic orbit that it ended on, else 0.
       chaotic: bounded, with a positive largest Lyapunov exponent.
-      settled: the gradient is within tolerance, or nothing moved over the last half of the budget.
+      settled: the gradient is within tolerance, or nothing moved over the last half of the budget at a critical
+        point, where rounding keeps the gradient above it.
       dead: the gradient is exactly zero on an open set around the end point.
       captured: index of the critical point within whose capture radius the end point lies, else -1.
       at_infimum: the loss is the infimum.
