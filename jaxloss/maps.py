@@ -1,9 +1,7 @@
 """The sweep of a map: every orbit of a grid, and what it ends on, as one dataset."""
 
 import functools
-import importlib.metadata
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -24,6 +22,7 @@ from jaxloss.iteration import Limits, Rule, Shared
 from jaxloss.limit_sets import Found, Groups
 from jaxloss.problems.maps import Map, signature_of
 from jaxloss.runs import BATCH, PRECISIONS
+from jaxloss.sweeps import versions
 
 FIXED_POINT = "fixed_point"
 MAP_OUTCOMES: dict[str, int] = {
@@ -435,7 +434,7 @@ def _to_dataset(
         "citation": the_map.citation,
         "spec": json.dumps(spec),
         "seed": options.seed,
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions()),
         "outcomes": json.dumps(MAP_OUTCOMES),
     }
     coordinates = {
@@ -444,9 +443,3 @@ def _to_dataset(
         "hyperparameter": np.array(list(groups.hyper), dtype=str),
     }
     return xr.Dataset(variables, coords=coordinates, attrs=attrs)
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in ("jaxloss", "jax", "jaxlib", "numpy")}
-    return {**versions, "python": platform.python_version(), "device": jax.devices()[0].device_kind}

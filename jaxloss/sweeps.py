@@ -301,7 +301,7 @@ def _to_dataset(
         "citation": problem.citation,
         "spec": json.dumps(_describe(bound, options)),
         "seed": options.seed,
-        "versions": json.dumps(_versions()),
+        "versions": json.dumps(versions()),
         "infimum": findings.infimum,
         "infimum_source": findings.infimum_source,
         "complete": int(table.complete),
@@ -343,7 +343,8 @@ def _describe(bound: BoundGrid, options: RunOptions) -> dict[str, Any]:
 
 
 @functools.cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What a result was computed with."""
     names = ("jaxloss", "jax", "jaxlib", "numpy", "optax")
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return {**versions, "python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {**found, "python": platform.python_version(), "device": jax.devices()[0].device_kind}

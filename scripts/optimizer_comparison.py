@@ -793,7 +793,7 @@ def publish(found: dict[str, Any], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     table_of(found["rows"], out / "comparison.csv")
     table_of(found["trials"], out / "rates.csv")
-    (out / "comparison.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    (out / "comparison.json").write_text(json.dumps(found, separators=(",", ":"), ensure_ascii=False) + "\n")
     groups = {name: "hidden layer" if name in HIDDEN else "one neuron" for name in found["problems"]}
     plot_optimizer_comparison(found["rows"], groups=groups, path=out / "comparison.png")
     (out / "README.md").write_text(text_of(found))

@@ -10,11 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
 from jaxloss.checks import check_function, items, leaves_like, number, real_leaves, show, text
 from jaxloss.errors import InputError, unknown
-from jaxloss.problems.problem import Structure, parameter_names
+from jaxloss.problems.problem import Structure, array_constants, parameter_names
 
 State = Any
 """Any pytree of real numbers and arrays."""
@@ -117,9 +116,7 @@ class Map:
     def array_constants(self, dtype: np.dtype) -> list[np.ndarray]:
         """The NumPy arrays that the step closes over, as JAX sees them now, for states of one dtype."""
         state, hyper = jax.tree.map(lambda leaf: np.array(leaf, dtype), (self.state, self._placeholders()))
-        closed = jax.make_jaxpr(functools.partial(self.step))(state, **hyper)
-        literals = [atom.val for eqn in closed.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
-        return [c for c in (*closed.consts, *literals) if isinstance(c, np.ndarray) and c.ndim > 0]
+        return array_constants(self.step, state, **hyper)
 
     def _hyperparameters(self) -> dict[str, float | None]:
         """Those of the signature with their defaults, None for none; the values that are given take precedence."""

@@ -160,9 +160,7 @@ class Problem:
         """The NumPy arrays that the objective closes over, as JAX sees them now, for parameters of one dtype."""
         assert self.batch_objective is not None
         params, data = jax.tree.map(lambda leaf: np.array(leaf, dtype), (self.params, self.data))
-        closed = jax.make_jaxpr(_afresh(self.batch_objective))(params, data)
-        literals = [atom.val for eqn in closed.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
-        return [c for c in (*closed.consts, *literals) if isinstance(c, np.ndarray) and c.ndim > 0]
+        return array_constants(self.batch_objective, params, data)
 
     @functools.cached_property
     def structure(self) -> "Structure":
@@ -176,6 +174,13 @@ class Problem:
     def unravel(self, vector: Any) -> Params:
         """The inverse of `ravel`: ``[..., parameter]`` to a pytree with the same leading axes."""
         return self.structure.unravel(vector)
+
+
+def array_constants(function: Callable, *args: Any, **options: Any) -> list[np.ndarray]:
+    """The NumPy arrays that a function closes over, as JAX sees them now, for arguments like these."""
+    closed = jax.make_jaxpr(_afresh(function))(*args, **options)
+    literals = [atom.val for eqn in closed.jaxpr.eqns for atom in eqn.invars if isinstance(atom, Literal)]
+    return [c for c in (*closed.consts, *literals) if isinstance(c, np.ndarray) and c.ndim > 0]
 
 
 class Structure(NamedTuple):
