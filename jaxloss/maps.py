@@ -13,8 +13,8 @@ import xarray as xr
 from tqdm import tqdm
 
 from jaxloss import checks, iteration, limit_sets, outcomes
-from jaxloss.engine import check_once, columns, computing_in, in_lanes, map_lanes, tiles
-from jaxloss.engine.calibration import calibrated, default_tile_size, whole
+from jaxloss.engine import check_once, columns, compiling, computing_in, in_lanes, map_lanes, tiles
+from jaxloss.engine.layout import Layout, layout_of
 from jaxloss.engine.rounds import Process, run
 from jaxloss.errors import InputError, unknown
 from jaxloss.grids import START, BoundGrid, Grid
@@ -145,9 +145,10 @@ def sweep_map(
     known = _known(the_map, attractors)
     bound_grid = _bound(the_map, grid, options)
     check_once(jax.devices()[0])
-    ends, tile_size = _run_grid(the_map, bound_grid, options, checks.flag("progress", progress))
-    found = _examine(the_map, bound_grid, options, ends, known)
-    return _to_dataset(the_map, bound_grid, options, ends, found).assign_attrs(tile_size=tile_size)
+    ends, layout = _run_grid(the_map, bound_grid, options, checks.flag("progress", progress))
+    with compiling(layout.compilation):
+        found = _examine(the_map, bound_grid, options, ends, known)
+        return _to_dataset(the_map, bound_grid, options, ends, found).assign_attrs(layout._asdict())
 
 
 @dataclass(frozen=True)
@@ -306,25 +307,25 @@ def _arguments(the_map: Map, bound: BoundGrid, options: MapOptions, first: int, 
     return Shared(limits, fixed), own, initial
 
 
-def _run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: bool) -> tuple[Ends, int]:
-    """The ends of all orbits, in the order of work, and how many of them a tile held."""
+def _run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: bool) -> tuple[Ends, Layout]:
+    """The ends of all orbits, in the order of work, and how they were computed."""
     num = bound.grid.size
-    process = _process_of(_rule_of(the_map))
     parts: list[Ends] = []
     with (
         computing_in(options.precision, the_map),
         tqdm(total=num, desc=the_map.name, unit="orbit", unit_scale=True, disable=not progress) as bar,
     ):
-        arguments = _arguments(the_map, bound, options, 0, min(num, BATCH))
-        tile_size = default_tile_size(process, *arguments)
-        if options.tile_size:
-            tile_size = whole(options.tile_size, tile_size, num)
-        else:
-            tile_size = whole(tile_size, tile_size, num)
-            tile_size = calibrated(process, *arguments, options.num_steps, tile_size, num)[0]
-        for first, last in tiles(num, max(BATCH, tile_size)):
-            parts.append(_run_batch(the_map, bound, options, (first, last), tile_size, bar))
-    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True))), tile_size
+        layout = layout_of(
+            _process_of(_rule_of(the_map)),
+            *_arguments(the_map, bound, options, 0, min(num, BATCH)),
+            num_steps=options.num_steps,
+            num=num,
+            tile_size=options.tile_size,
+        )
+        with compiling(layout.compilation):
+            for first, last in tiles(num, max(BATCH, layout.tile_size)):
+                parts.append(_run_batch(the_map, bound, options, (first, last), layout.tile_size, bar))
+    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True))), layout
 
 
 def _run_batch(

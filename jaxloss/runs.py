@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from jaxloss import checks, descent, orbits
 from jaxloss.descent import Limits, Own, Report, Rule, Shared, State, Watched
-from jaxloss.engine import batched, columns, computing_in, in_lanes, map_lanes, tiles
-from jaxloss.engine.calibration import calibrated, default_tile_size, whole
+from jaxloss.engine import batched, columns, compiling, computing_in, in_lanes, map_lanes, tiles
+from jaxloss.engine.layout import Layout, layout_of
 from jaxloss.engine.rounds import Lane, Process, joined, run, split, varying_leaves
 from jaxloss.errors import InputError, unknown
 from jaxloss.grids import LEARNING_RATE, BoundGrid
@@ -139,7 +139,7 @@ class Ends(NamedTuple):
     still: np.ndarray
 
 
-def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: bool) -> tuple[Ends, int]:
+def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: bool) -> tuple[Ends, Layout]:
     """Runs every trajectory of a grid.
 
     Args:
@@ -149,7 +149,7 @@ def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: 
       progress: show a progress bar.
 
     Returns:
-      The ends of all trajectories, in the order of work, and how many of them a tile held.
+      The ends of all trajectories, in the order of work, and how they were computed.
     """
     size = bound.grid.size
     parts: list[Ends] = []
@@ -157,21 +157,17 @@ def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: 
         computing_in(options.precision, problem),
         tqdm(total=size, desc=problem.name, unit="run", unit_scale=True, disable=not progress) as bar,
     ):
-        tile_size = _tile_size(problem, bound, options)
-        for first, last in tiles(size, max(BATCH, tile_size)):
-            parts.append(_run_batch(problem, bound, options, (first, last), tile_size, bar))
-    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True))), tile_size
-
-
-def _tile_size(problem: Problem, bound: BoundGrid, options: RunOptions) -> int:
-    """The size that is asked for, or that suits the program; for long runs it is measured."""
-    num = bound.grid.size
-    process = process_of(rule_of(problem, options))
-    arguments = arguments_of(problem, bound, options, 0, min(num, BATCH))
-    default = default_tile_size(process, *arguments)
-    if options.tile_size:
-        return whole(options.tile_size, default, num)
-    return calibrated(process, *arguments, options.num_steps, whole(default, default, num), num)[0]
+        layout = layout_of(
+            process_of(rule_of(problem, options)),
+            *arguments_of(problem, bound, options, 0, min(size, BATCH)),
+            num_steps=options.num_steps,
+            num=size,
+            tile_size=options.tile_size,
+        )
+        with compiling(layout.compilation):
+            for first, last in tiles(size, max(BATCH, layout.tile_size)):
+                parts.append(_run_batch(problem, bound, options, (first, last), layout.tile_size, bar))
+    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True))), layout
 
 
 def arguments_of(problem: Problem, bound: BoundGrid, options: RunOptions, first: int, last: int):

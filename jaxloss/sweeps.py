@@ -17,7 +17,7 @@ import xarray as xr
 
 from jaxloss import outcomes, timing
 from jaxloss.critical_points.polish import map_points
-from jaxloss.engine import check_once, computing_in
+from jaxloss.engine import check_once, compiling, computing_in
 from jaxloss.errors import InputError, unknown
 from jaxloss.evidence import Findings, gather
 from jaxloss.grids import LEARNING_RATE, BoundGrid, Grid
@@ -109,7 +109,7 @@ def sweep(
       ``gradient_norm``, ``num_steps``, ``period``, ``end_point`` (by ``parameter``); over the initial axes
       alone ``initial_loss`` and ``initial_gradient``; and the table of critical points: ``location``,
       ``critical_point_loss``, ``eigenvalues``, ``kind``, ``certified``. Attributes: the spec, seed, versions,
-      the infimum and where it came from, and the tile size, which changes nothing but the speed.
+      the infimum and where it came from, and the tile size and compilation, which change nothing but the speed.
 
     Raises:
       InputError: an option or an axis that does not fit, or a request too large for the memory.
@@ -139,8 +139,8 @@ def sweep(
     )
     bound = validate(problem, grid, options)
     check_once(jax.devices()[0])
-    ends, tile_size = run_grid(problem, bound, options, progress)
-    with timing.phase("labels"), computing_in("float64", problem):
+    ends, layout = run_grid(problem, bound, options, progress)
+    with timing.phase("labels"), compiling(layout.compilation), computing_in("float64", problem):
         findings = gather(
             problem,
             ends,
@@ -148,8 +148,8 @@ def sweep(
             gradient_tolerance=options.gradient_tolerance,
             seed=options.seed,
         )
-    with timing.phase("labels"):
-        return _to_dataset(problem, bound, options, ends, findings).assign_attrs(tile_size=tile_size)
+    with timing.phase("labels"), compiling(layout.compilation):
+        return _to_dataset(problem, bound, options, ends, findings).assign_attrs(layout._asdict())
 
 
 def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:

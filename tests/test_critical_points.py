@@ -530,3 +530,35 @@ class TestDescendingRays:
 
     def test_no_point(self):
         assert descending_limit(load("quadratic"), np.zeros((0, 2)), np.zeros((0, 2))).shape == (0,)
+
+
+class TestPointsThatNearlyCoincide:
+    """What is proven to be two is never counted as one, however near."""
+
+    @pytest.mark.parametrize(("num", "minima", "maxima"), [(6, 6, 5), (8, 8, 7)])
+    def test_minima_and_maxima_alternate_down_to_the_smallest_scale(self, num, minima, maxima):
+        table = find_critical_points(load_problem("auer-exponential", n=num, d=1), {"weight[0]": (-2, 2)})
+        order = np.argsort(table.location.values[:, 0])
+        kinds = table.kind.values[order].tolist()
+        assert table.attrs["complete"]
+        assert kinds == (["strict minimum", "maximum"] * num)[:-1]
+        assert (kinds.count("strict minimum"), kinds.count("maximum")) == (minima, maxima)
+        # The two lowest are nearer than the distance at which uncertain points are taken for one.
+        assert np.diff(table.location.values[order, 0]).min() < 2e-6
+
+    def test_a_product_of_two_axes_has_the_product_of_their_points(self):
+        box = {"weight[0]": (-2, 2), "weight[1]": (-2, 2)}
+        table = find_critical_points(load_problem("auer-exponential", n=12, d=2), box)
+        count = {kind: int(np.sum(table.kind.values == kind)) for kind in np.unique(table.kind.values)}
+        assert count == {"strict minimum": 36, "strict saddle": 60, "maximum": 25}
+        assert table.attrs["complete"]
+        assert table.certified.values.all()
+
+    def test_a_point_found_twice_is_one(self):
+        problem = load_problem("cubic-map")
+        found = polish(problem, np.array([[1.0 + 1e-9], [-1.0], [1.0], [0.1]]))
+        boxes = np.array([[[1 - 1e-8, 1 + 1e-8]], [[-1 - 1e-8, -1 + 1e-8]], [[1 - 1e-8, 1 + 1e-8]]])
+        with jax.enable_x64(True):
+            assert len(build_table(problem, found, boxes).loss) == 3
+            apart = boxes + np.array([0.0, 0.0, 1e-7])[:, None, None]
+            assert len(build_table(problem, found, apart).loss) == 4

@@ -217,7 +217,8 @@ def certified_table(
         flat = np.pad(certificates.flat, (0, len(points.location) - num))
         within = _within(points, bounds + slack * [-1, 1])
         points = points._replace(converged=np.where(flat, points.converged, within.converged))
-    return certify(build_table(problem, points), certificates)
+    boxes = np.stack([certificates.low, certificates.high], axis=-1)
+    return certify(build_table(problem, points, boxes), certificates)
 
 
 def _within(polished: Polished, bounds: np.ndarray) -> Polished:

@@ -66,20 +66,21 @@ def empty_table(num_parameters: int) -> CriticalPoints:
     return CriticalPoints(points, none, points, none.astype(object), points, none.astype(int), none.astype(bool))
 
 
-def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
+def build_table(problem: Problem, polished: Polished, boxes: np.ndarray | None = None) -> CriticalPoints:
     """The distinct critical points among polished ones.
 
-    Points within rounding of each other are one. So are points whose outputs on the data agree, where the
-    problem has outputs; where it has none, degenerate points of equal loss.
+    Points within rounding of each other are one, unless it is proven that they are two. So are points whose outputs
+    on the data agree, where the problem has outputs; where it has none, degenerate points of equal loss.
 
     Args:
       problem: gives the outputs.
       polished: any number of polished points; those that did not converge are left out.
+      boxes: of the first so many of them, each with exactly one critical point in it, ``[point, parameter, 2]``.
 
     Returns:
       The table.
     """
-    keep = polished.converged
+    keep = np.flatnonzero(polished.converged)
     location = polished.location[keep]
     if not len(location):
         return empty_table(problem.num_parameters)
@@ -87,14 +88,15 @@ def build_table(problem: Problem, polished: Polished) -> CriticalPoints:
     order = np.lexsort((*location.T, np.round(loss, 9)))
     location, loss, eigenvalues = location[order], loss[order], eigenvalues[order]
     scaled = location / (1 + np.linalg.norm(location, axis=1, keepdims=True))
-    first = _first_of_each(_clusters(scaled, SAME_POINT))
+    cluster = _clusters(scaled, SAME_POINT)
+    first = _first_of_each(cluster) if boxes is None else _representatives(cluster, keep[order], boxes)
     location, loss, eigenvalues = location[first], loss[first], eigenvalues[first]
     kind = kinds(eigenvalues)
     claimed = np.flatnonzero(kind == STRICT_MINIMUM)
     kind[claimed[is_refuted(problem, location[claimed])]] = DEGENERATE
     if problem.outputs is None:
         # A flat set of degenerate points is one entry for each level of the loss.
-        identity = np.where((kind == DEGENERATE)[:, None], 0.0, location)
+        identity = np.where(kind == DEGENERATE, 0.0, 1.0 + np.arange(len(kind)))[:, None]
     else:
         identity = map_points(_outputs_at, problem, location, tile_size=256, static=(problem.outputs,))
     kind_number = np.unique(kind.astype(str), return_inverse=True)[1]
@@ -266,6 +268,22 @@ def _clusters(points: np.ndarray, radius: float) -> np.ndarray:
     pairs = cKDTree(cells).query_pairs(1.5, p=np.inf, output_type="ndarray")
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(cells), len(cells)))
     return connected_components(links, directed=False)[1][np.ravel(cell_of)]
+
+
+def _representatives(cluster: np.ndarray, number: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Rows that stand for their clusters: those with boxes that are disjoint, or the first where there is no box."""
+    proven = number < len(boxes)
+    alone = np.flatnonzero(~np.isin(cluster, cluster[proven]))
+    chosen = alone[_first_of_each(cluster[alone])].tolist()
+    for label in np.unique(cluster[proven]):
+        distinct: list[int] = []
+        for row in np.flatnonzero(proven & (cluster == label)):
+            low, high = boxes[number[row]].T
+            others = boxes[number[distinct]]
+            if not np.any(np.all((others[..., 0] <= high) & (low <= others[..., 1]), axis=1)):
+                distinct.append(int(row))
+        chosen += distinct
+    return np.sort(np.array(chosen, int))
 
 
 def _first_of_each(labels: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Runs many trajectories; knows nothing of outcomes."""
 
+from jaxloss.engine.devices import compiling
 from jaxloss.engine.known_answer import WrongSumsError, check, check_once
 from jaxloss.engine.precision import computing_in
 from jaxloss.engine.tiles import batched, columns, in_lanes, map_in_tiles, map_lanes, padded, tiles
@@ -10,6 +11,7 @@ __all__ = [
     "check",
     "check_once",
     "columns",
+    "compiling",
     "computing_in",
     "in_lanes",
     "map_in_tiles",

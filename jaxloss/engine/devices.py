@@ -3,8 +3,10 @@
 import functools
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -15,10 +17,16 @@ logger = logging.getLogger(__name__)
 NUM_DEVICES_OPTION = "jax_num_cpu_devices"
 # Vectors of 512 bits where the CPU has them (compilers prefer 256 out of caution), and optimisation barriers that
 # hold until operations have been fused.
+_PASSES = "cse_barrier_expander,cpu-parallel-task-assigner"
+_FAST = {"xla_cpu_prefer_vector_width": "512", "xla_disable_hlo_passes": _PASSES}
+# How programs are compiled for a CPU, see `jaxloss.engine.soundness`: as fast as can be; with no operation fused with
+# another, so that none is computed twice; and quickly, with no optimisation of the instructions.
 CPU_OPTIONS = {
-    "xla_cpu_prefer_vector_width": "512",
-    "xla_disable_hlo_passes": "cse_barrier_expander,cpu-parallel-task-assigner",
+    "fast": _FAST,
+    "unfused": _FAST | {"xla_disable_hlo_passes": f"{_PASSES},fusion"},
+    "plain": _FAST | {"xla_backend_optimization_level": "0"},
 }
+_compilation: ContextVar[str] = ContextVar("_compilation", default="fast")
 
 
 def one_device_per_core() -> None:
@@ -101,6 +109,21 @@ def _cores() -> tuple[int, ...]:
     return tuple(range(os.cpu_count() or 1))
 
 
+@contextmanager
+def compiling(compilation: str) -> Iterator[None]:
+    """Programs that are made inside, by this thread, are compiled in one of the ways of `CPU_OPTIONS`."""
+    token = _compilation.set(compilation)
+    try:
+        yield
+    finally:
+        _compilation.reset(token)
+
+
+def compilation() -> str:
+    """The way in which programs are compiled here."""
+    return _compilation.get()
+
+
 def compiled(function: Callable, **options: Any) -> Callable:
     """``jax.jit`` with the compiler options that suit the default platform.
 
@@ -108,15 +131,16 @@ def compiled(function: Callable, **options: Any) -> Callable:
       >>> float(compiled(lambda x: x + 1)(1.0))
       2.0
     """
-    return jax.jit(function, compiler_options=_compiler_options(), **options)
+    return jax.jit(function, compiler_options=_compiler_options(compilation()), **options)
 
 
 @functools.cache
-def _compiler_options() -> dict[str, str]:
+def _compiler_options(compilation: str) -> dict[str, str]:
     if jax.default_backend() != "cpu":
         return {}
+    options = CPU_OPTIONS[compilation]
     try:
-        jax.jit(lambda x: x, compiler_options=CPU_OPTIONS).lower(0.0).compile()
+        jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
     except Exception:  # this version of the compiler does not know them
         return {}
-    return CPU_OPTIONS
+    return options

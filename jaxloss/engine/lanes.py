@@ -141,6 +141,36 @@ def largest_value(function: Callable, *args: Any) -> int:
     return largest(jax.make_jaxpr(function)(*args).jaxpr)
 
 
+# Where these jump, a rounding error decides.
+JUMPS = ("lt", "le", "gt", "ge", "eq", "ne", "sign", "floor", "ceil", "round", "rem", "argmax", "argmin", "sort")
+
+
+def jumps(function: Callable, *args: Any) -> bool:
+    """Whether a function compares floating-point numbers, or rounds them, anywhere on its way.
+
+    Args:
+      function: written for one lane.
+      *args: its arguments, arrays or shapes.
+
+    Examples:
+      >>> jumps(jnp.tanh, 1.0), jumps(lambda x: jnp.where(x > 0, x, 0.0), 1.0), jumps(jnp.isnan, 1.0)
+      (False, True, False)
+    """
+
+    def found(jaxpr: Jaxpr) -> bool:
+        return any(
+            (eqn.primitive.name in JUMPS and _on_floats(eqn)) or any(map(found, jaxprs_in_params(eqn.params)))
+            for eqn in jaxpr.eqns
+        )
+
+    def _on_floats(eqn: JaxprEqn) -> bool:
+        first, *rest = eqn.invars
+        # x != x asks whether x is a NaN.
+        return jnp.issubdtype(_aval(first).dtype, jnp.floating) and not (rest and all(atom is first for atom in rest))
+
+    return found(jax.make_jaxpr(function)(*args).jaxpr)
+
+
 def _spread(axes: Any, tree: Any) -> list[bool]:
     """A prefix of axes as one flag for each leaf."""
     filled = jax.tree.map(

@@ -182,10 +182,11 @@ def _advance(fleet: Fleet, lane: Lane, origin: int, stop: int) -> None:
 
 def _rounds(fleet: Fleet, lane: Lane, going: np.ndarray, start: int, stop: int, origin: int) -> None:
     """Rounds of growing length, until all have ended, turned out to be periodic, or made ``stop`` steps."""
+    program = in_lanes(_blocks, (fleet.process, fleet.varying), (None, -1, -1, *[None] * 4), (-1, None))
     step, held = start, _load(fleet, lane, going)
     while step < stop and len(going):
         now = min(step + max(BLOCK, step - start), stop)
-        held = on_devices(functools.partial(_round, fleet, (step, now, origin)), held)
+        held = on_devices(functools.partial(_round, program, fleet, (step, now, origin)), held)
         step = now
         live = [tile.numbers[_live(tile)] for tile in held]
         left = sum(map(len, live))
@@ -215,9 +216,8 @@ def _live(tile: Tile) -> np.ndarray:
     return ~(np.asarray(tile.lane.ended) | np.asarray(tile.lane.periodic))[: len(tile.numbers)]
 
 
-def _round(fleet: Fleet, steps: tuple[int, int, int], tile: Tile, device) -> Tile:
+def _round(program: Callable, fleet: Fleet, steps: tuple[int, int, int], tile: Tile, device) -> Tile:
     """One tile through one round, on whichever device is free."""
-    program = in_lanes(_blocks, (fleet.process, fleet.varying), (None, -1, -1, *[None] * 4), (-1, None))
     own, lane, clock = jax.device_put((tile.own, tile.lane, tile.clock), device)
     shared = fleet.shared[devices().index(device)]
     lane, clock = jax.block_until_ready(program(shared, own, lane, clock, *map(np.int32, steps)))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxloss.engine.devices import compiled, devices, on_devices
+from jaxloss.engine.devices import compilation, compiled, compiling, devices, on_devices
 from jaxloss.engine.lanes import lanes
 
 Arrays = Any
@@ -29,9 +29,8 @@ def batched(function: Callable, static: tuple, axes: tuple[int | None, ...]) -> 
     return jax.jit(jax.vmap(functools.partial(function, *static), in_axes=axes))
 
 
-@functools.lru_cache(maxsize=64)
 def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = -1) -> Callable:
-    """``jit(lanes(function(*static, ...)))``, one object for each function, static arguments and axes.
+    """``jit(lanes(function(*static, ...)))``, one object for each function, static arguments, axes and compilation.
 
     Args:
       function: written for one trajectory.
@@ -42,7 +41,13 @@ def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = 
     Returns:
       The compiled function of the further arguments.
     """
-    return compiled(lanes(functools.partial(function, *static), in_axes, out_axes))
+    return _in_lanes(function, static, in_axes, out_axes, compilation())
+
+
+@functools.lru_cache(maxsize=64)
+def _in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, how: str) -> Callable:
+    with compiling(how):
+        return compiled(lanes(functools.partial(function, *static), in_axes, out_axes))
 
 
 def tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,45 @@
+"""How a run is laid out: what changes its speed and nothing else."""
+
+from typing import Any, NamedTuple
+
+from jaxloss.engine.calibration import calibrated, default_tile_size, whole
+from jaxloss.engine.rounds import Process
+from jaxloss.engine.soundness import sound_compilation
+
+
+class Layout(NamedTuple):
+    """The layout of a run.
+
+    Attributes:
+      tile_size: trajectories of one compiled call.
+      compilation: how programs are compiled, a way of `jaxloss.engine.devices.compiling`.
+    """
+
+    tile_size: int
+    compilation: str
+
+
+def layout_of(
+    process: Process, shared: Any, own: Any, initial: Any, *, num_steps: int, num: int, tile_size: int | None
+) -> Layout:
+    """The layout that suits a process.
+
+    Args:
+      process: what is iterated.
+      shared: what all trajectories share.
+      own: what each has for itself, arrays ``[..., trajectory]`` of the first trajectories.
+      initial: what each starts from, likewise.
+      num_steps: the budget of updates.
+      num: how many trajectories there are in all.
+      tile_size: what is asked for; for None it suits the program, and for long runs it is measured.
+
+    Returns:
+      The layout.
+    """
+    arguments = process, shared, own, initial
+    default = default_tile_size(*arguments)
+    if tile_size:
+        tile_size = whole(tile_size, default, num)
+    else:
+        tile_size = calibrated(*arguments, num_steps, whole(default, default, num), num)[0]
+    return Layout(tile_size, sound_compilation(*arguments, tile_size))
