@@ -114,21 +114,14 @@ def trainability_fractal(settings: Settings) -> Reproduced:
     control = converged(BY_NAME["tanh, full batch"], coupled_bowl(seed))
     single = converged(BY_NAME[compared], _problem(BY_NAME[compared], seed), "float32")
 
-    sizes = _box_sizes(num)
-    source = (
-        f"{PAPER}: a median over the frames of a zoom, up to 4096 pixels a side; one map of {num} pixels is another "
-        "quantity, for at this scale much of the border is smooth"
-    )
-    rows, found = [], {}
+    sizes, rows = _box_sizes(num), []
+    source = f"of one wide map, much of whose border is smooth; for {PAPER} see the zooms"
     for name, labels in maps.items():
-        row, theirs = _their_dimension(case, name, labels, Published(BY_NAME[name].dimension, source), seed)
-        rows += [row, _our_dimension(case, name, labels, sizes, None, seed)]
-        found[name] = theirs
+        rows.append(_their_dimension(case, name, labels, None, seed, source))
+        rows.append(_our_dimension(case, name, labels, sizes, None, seed))
     smooth = Published(1.0, "exact: the border of a positive definite quadratic problem is a smooth curve")
-    rows.append(_their_dimension(case, "smooth control", control, smooth, seed)[0])
+    rows.append(_their_dimension(case, "smooth control", control, smooth, seed))
     rows.append(_our_dimension(case, "smooth control", control, sizes, smooth, seed))
-    if len(found) > 2:
-        rows.append(_order(case, found, seed))
     rows += _precision(case, compared, single, maps[compared])
     data = xr.Dataset(
         {
@@ -138,7 +131,7 @@ def trainability_fractal(settings: Settings) -> Reproduced:
             "differs": (("across", "up"), (single != maps[compared]).astype(np.int8)),
         },
         coords={"condition": list(names), "across": np.log10(rates), "up": np.log10(rates)},
-        attrs={"compared": compared, "num_steps": NUM_STEPS, "note": source},
+        attrs={"compared": compared, "num_steps": NUM_STEPS},
     )
     return Reproduced(tuple(rows), data)
 
@@ -278,11 +271,10 @@ def _box_sizes(num: int) -> list[int]:
 
 def _their_dimension(
     case: str, name: str, labels: np.ndarray, published: Published | None, seed: int, source: str = ""
-) -> tuple[Row, tuple[float, Interval]]:
+) -> Row:
     found = trainability_dimension(labels.astype(np.int8), seed=seed)
     quantity = f"{name}: dimension, their estimator"
-    row = _dimension(case, quantity, found.dimension, found.interval, labels.size, published, source)
-    return row, (found.dimension, found.interval)
+    return _dimension(case, quantity, found.dimension, found.interval, labels.size, published, source)
 
 
 def _our_dimension(
@@ -305,12 +297,12 @@ def _dimension(
     )
 
 
-def _order(case: str, found: Mapping[str, tuple[float, Interval]], seed: int) -> Row:
+def _order(case: str, found: Mapping[str, Row], seed: int) -> Row:
     """Kendall's rank correlation of our dimensions with the published ones."""
     published = np.array([float(BY_NAME[name].dimension) for name in found])
-    ours = np.array([dimension for dimension, _ in found.values()])
-    errors = np.array([(interval.high - interval.low) / (2 * 1.96) for _, interval in found.values()])
-    draws = np.random.default_rng(seed).normal(ours, np.nan_to_num(errors), (1000, len(ours)))
+    ours = np.array([row.ours for row in found.values()])
+    errors = np.array([(row.high - row.low) / (2 * 1.96) for row in found.values()])
+    draws = np.random.default_rng(seed).normal(ours, errors, (1000, len(ours)))
     tau = rank_correlation(ours, published)
     low, high = np.quantile([rank_correlation(draw, published) for draw in draws], [0.025, 0.975])
     inversions = round((1 - tau) / 2 * len(ours) * (len(ours) - 1) / 2)
@@ -373,17 +365,62 @@ STRIDE = 3
 RESOLVED = 0.05
 
 
+class Zoom(NamedTuple):
+    """Frames that close in on a point of a border.
+
+    Attributes:
+      converged: labels of each frame, ``[across, up]``.
+      changed: the share of labels that one unit in the last place of the learning rates changes, of each frame.
+      centre: log10 of both learning rates, of each frame.
+      width: in decades, of each frame.
+      num_resolved: how many frames come before the first that rounding spoils; at least 1.
+    """
+
+    converged: list[np.ndarray]
+    changed: np.ndarray
+    centre: np.ndarray
+    width: np.ndarray
+    num_resolved: int
+
+
 def trainability_zoom(settings: Settings) -> Reproduced:
-    """Frames that close in on a point of the border of the tanh network, until float64 runs out.
+    """Zooms into the borders of the six conditions, until float64 runs out; and the paper's dimension of each.
 
     Each frame is centred on the edge that is nearest to the centre of the frame before: a rule, so that nobody picks
-    what looks best. What one unit in the last place of the learning rates changes is rounding.
+    what looks best.
     """
-    case, condition = "trainability-zoom", BY_NAME["tanh, full batch"]
+    case, shown, seed = "trainability-zoom", "tanh, full batch", settings.seed
     num_frames, num = settings.choose(quick=(3, 32), default=(10, 96), full=(10, 512))
+    names = settings.choose(quick=(shown,), default=tuple(BY_NAME))
+    zooms = {name: _zoom(BY_NAME[name], num_frames, num, settings) for name in names}
+    main, sizes = zooms[shown], _box_sizes(num)
+    rows = [
+        _our_dimension(case, f"{shown}, frame {width:.1e} decades wide", frame, sizes, None, seed)
+        for frame, width in zip(main.converged, main.width, strict=True)
+    ]
+    rows.append(_decades(case, shown, main, min(ZOOM, (num - 1) / 3)))
+    found = {name: _zoom_dimension(case, zoom, BY_NAME[name], num, seed) for name, zoom in zooms.items()}
+    rows += found.values()
+    if len(found) > 2:
+        rows.append(_order(case, found, seed))
+    data = xr.Dataset(
+        {
+            "converged": (("frame", "across", "up"), np.stack(main.converged).astype(np.int8)),
+            "centre": (("frame", "axis"), main.centre),
+            "width": ("frame", main.width),
+            "changed_by_ulp": ("frame", main.changed),
+        },
+        coords={"axis": list(BY_NAME[shown].axes)},
+        attrs={"shown": shown, "num_steps": NUM_STEPS, "resolved": RESOLVED},
+    )
+    return Reproduced(tuple(rows), data)
+
+
+def _zoom(condition: Condition, num_frames: int, num: int, settings: Settings) -> Zoom:
+    """Up to ``num_frames`` frames of one condition; fewer where a frame holds no edge."""
     problem = _problem(condition, settings.seed)
     centre, width, zoom = np.array([10 ** ((LOW + HIGH) / 2)] * 2), HIGH - LOW, min(ZOOM, (num - 1) / 3)
-    frames, changes, centres, widths = [], [], [], []
+    frames, changed, centres, widths = [], [], [], []
 
     def converged(across: np.ndarray, up: np.ndarray) -> np.ndarray:
         hyper = _pairs(condition.axes, across, up)
@@ -396,7 +433,7 @@ def trainability_zoom(settings: Settings) -> Reproduced:
         frame = converged(across, up)
         nudged = converged(*(np.nextafter(rates[::STRIDE], np.inf) for rates in (across, up)))
         frames.append(frame)
-        changes.append(nudged != frame[::STRIDE, ::STRIDE])
+        changed.append(np.mean(nudged != frame[::STRIDE, ::STRIDE]))
         centres.append(np.log10(centre))
         widths.append(width)
         edge = nearest_edge(frame)
@@ -404,25 +441,8 @@ def trainability_zoom(settings: Settings) -> Reproduced:
             break
         middles = (offsets[1:] + offsets[:-1]) / 2
         centre, width = centre * 10 ** middles[list(edge)], width / zoom
-    rows, sizes = [], _box_sizes(num)
-    for frame, width in zip(frames, widths, strict=True):
-        rows.append(_our_dimension(case, f"frame {width:.1e} decades wide", frame, sizes, None, settings.seed))
-    shares = np.array([change.mean() for change in changes])
-    # Up to the first frame that rounding spoils.
-    num_resolved = int(np.argmax(np.append(shares >= RESOLVED, True)))
-    rows.append(_zoom_dimension(case, frames[: max(num_resolved, 1)], condition, num, settings.seed))
-    rows.append(_decades(case, widths, num_resolved, zoom))
-    data = xr.Dataset(
-        {
-            "converged": (("frame", "across", "up"), np.stack(frames).astype(np.int8)),
-            "centre": (("frame", "axis"), np.stack(centres)),
-            "width": ("frame", np.array(widths)),
-            "changed_by_ulp": ("frame", shares),
-        },
-        coords={"axis": list(condition.axes)},
-        attrs={"num_steps": NUM_STEPS, "resolved": RESOLVED},
-    )
-    return Reproduced(tuple(rows), data)
+    spoilt = np.append(np.array(changed) >= RESOLVED, True)
+    return Zoom(frames, np.array(changed), np.stack(centres), np.array(widths), max(1, int(np.argmax(spoilt))))
 
 
 def nearest_edge(frame: np.ndarray) -> tuple[int, int] | None:
@@ -446,25 +466,28 @@ def _edges(labels: np.ndarray) -> np.ndarray:
     return (most != least)[:-1, :-1]
 
 
-def _zoom_dimension(case: str, frames: Sequence[np.ndarray], condition: Condition, num: int, seed: int) -> Row:
+def _zoom_dimension(case: str, zoom: Zoom, condition: Condition, num: int, seed: int) -> Row:
     """Their estimator as they use it: one median over all the frames of a zoom."""
+    frames = zoom.converged[: zoom.num_resolved]
     found = trainability_dimension([frame.astype(np.int8) for frame in frames], seed=seed)
-    source = f"{PAPER}: frames of 4096 pixels a side, another point, and every frame; ours have {num}"
-    quantity = f"dimension, their median over the {len(frames)} frames that float64 resolves"
-    published = Published(condition.dimension, source)
+    source = f"{PAPER}: frames of 4096 pixels a side about another point, more of them; ours have {num}"
+    quantity = f"{condition.name}: dimension, their median over the {len(frames)} frames that float64 resolves"
     size = sum(frame.size for frame in frames)
-    return _dimension(case, quantity, found.dimension, found.interval, size, published, "")
+    return _dimension(
+        case, quantity, found.dimension, found.interval, size, Published(condition.dimension, source), ""
+    )
 
 
-def _decades(case: str, widths: Sequence[float], num_resolved: int, zoom: float) -> Row:
+def _decades(case: str, name: str, zoom: Zoom, factor: float) -> Row:
     """From the widest frame to the narrowest that float64 resolves, and to the next one."""
-    resolved = float(np.log10(widths[0] / widths[num_resolved - 1])) if num_resolved else 0.0
+    widths = zoom.width
+    resolved = float(np.log10(widths[0] / widths[zoom.num_resolved - 1]))
     return estimate(
         case,
-        f"decades of zoom that float64 resolves (one ulp changes less than {RESOLVED:.0%} of the labels)",
+        f"{name}: decades of zoom that float64 resolves (one ulp changes less than {RESOLVED:.0%} of the labels)",
         resolved,
         resolved,
-        resolved + (float(np.log10(zoom)) if num_resolved < len(widths) else 0.0),
+        resolved + (float(np.log10(factor)) if zoom.num_resolved < len(widths) else 0.0),
         num_runs=len(widths),
         source=f"{PAPER} reports structure over more than ten decades",
     )

@@ -329,7 +329,7 @@ def relu_xor_sum(settings: Settings) -> Reproduced:
 
 def dead_at_birth(settings: Settings) -> Reproduced:
     """How often a deep and narrow ReLU network is constant from the start, by width and depth."""
-    case, num = "dead-at-birth", settings.choose(quick=2**15, default=2**18, full=2**22)
+    case, num = "dead-at-birth", settings.choose(quick=2**15, default=2**21, full=2**24)
     widths, depths = settings.choose(
         quick=((1, 2, 3), (3, 10)), default=((1, 2, 3, 4, 5), (3, 4, 5, 7, 10, 14, 20, 30))
     )

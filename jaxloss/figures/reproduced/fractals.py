@@ -1,6 +1,7 @@
 """Fractal borders of trainability."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ _AXES = {
     "offset": "offset of the input weights",
 }
 _COLUMNS = 4
+# Of a zoom, as many as leave room for what is measured on them.
+_FRAMES = 9
 
 
 @style.styled
@@ -41,8 +44,8 @@ def plot_trainability(reproduced: Reproduced, *, path: str | os.PathLike | None 
     figure, body = style.new_figure(
         "Which pairs of learning rates train a small network, and how rough the border is",
         f"{num} x {num} runs each: 16 hidden units, {steps} steps of gradient descent. D is the box-counting "
-        "dimension of the border in this map, 1 if it is smooth; then the same by the paper's estimator, and as "
-        "published: a median over a zoom of larger maps, which is another quantity",
+        "dimension of the border in this map, 1 if it is smooth, then the same by the paper's estimator. The "
+        "published dimensions are medians over zooms into such borders",
         width=10.5,
     )
     names = [str(name) for name in data["condition"].values]
@@ -53,14 +56,14 @@ def plot_trainability(reproduced: Reproduced, *, path: str | os.PathLike | None 
     for ax, name in zip(grid, names, strict=False):
         _map(ax, across, up, data["converged"].sel(condition=name).values)
         ours, theirs = (_row(reproduced, f"{name}: dimension, {by}") for by in ("sliding", "their"))
-        _title(ax, name, f"D {ours.ours:.2f}; by their estimator {theirs.ours:.2f}\npublished {theirs.published:.2f}")
+        _title(ax, name, f"D {ours.ours:.2f}; by their estimator {theirs.ours:.2f}")
         first, second = (str(axis) for axis in data["axis_name"].sel(condition=name).values)
         _log_axes(ax, _AXES[first], _AXES[second] if first != "offset" else "learning rate of both layers")
     control, differs = grid[len(names)], grid[len(names) + 1]
     _map(control, across, up, data["control"].values)
     ours, theirs = (_row(reproduced, f"smooth control: dimension, {by}") for by in ("sliding", "their"))
     _title(
-        control, "control: a quadratic loss", f"D {ours.ours:.2f}; by their estimator {theirs.ours:.2f}\nexactly 1"
+        control, "control: a quadratic loss", f"D {ours.ours:.2f}; by their estimator {theirs.ours:.2f}; exactly 1"
     )
     _log_axes(control, "first block's learning rate", "second block's learning rate")
     compared = data.attrs["compared"]
@@ -91,33 +94,35 @@ def plot_zoom(reproduced: Reproduced, *, path: str | os.PathLike | None = None) 
     Returns:
       The figure.
     """
-    data = reproduced.data
-    num, frames = data.sizes["across"], data.sizes["frame"]
+    data, shown = reproduced.data, reproduced.data.attrs["shown"]
+    # Two or three panels follow, in rows of four.
+    num, frames = data.sizes["across"], min(data.sizes["frame"], _FRAMES)
+    medians = [row for row in reproduced.rows if ": dimension, their median" in row.quantity]
     figure, body = style.new_figure(
         "Closer and closer to the border of trainability, until float64 runs out",
-        f"tanh network, full batch; each frame of {num} x {num} runs magnifies the box in the one before. Width: of "
-        "the frame, in decades of either learning rate. D: box-counting dimension of the border, 1 if smooth. Ulp: "
-        "the learning rates moved by one unit in the last place",
+        f"{shown}; each frame of {num} x {num} runs magnifies the box in the one before. Width: of the frame, in "
+        "decades of either learning rate. D: box-counting dimension of the border, 1 if smooth. Ulp: the learning "
+        "rates moved by one unit in the last place",
         width=10.5,
     )
-    panels = frames + 2
+    panels = frames + 2 + (len(medians) > 1)
     columns = min(_COLUMNS, panels)
     height = -(-panels // columns)
     grid = body.subplots(height, columns, squeeze=False).ravel()
     width, centre = data["width"].values, data["centre"].values
-    rows = [row for row in reproduced.rows if row.quantity.startswith("frame")]
-    for k, (ax, row) in enumerate(zip(grid[:frames], rows, strict=True)):
+    rows = [row for row in reproduced.rows if ", frame " in row.quantity]
+    for k, (ax, row) in enumerate(zip(grid[:frames], rows, strict=False)):
         ends = np.linspace(-0.5, 0.5, num + 1)
         _map(ax, ends, ends, data["converged"].isel(frame=k).values)
         _title(ax, f"{k + 1}: width {number(width[k])}", f"D {row.ours:.2f}")
         ax.set_xticks([])
         ax.set_yticks([])
-        if k + 1 < frames:
+        if k + 1 < len(width):
             size = width[k + 1] / width[k]
             middle = np.clip((centre[k + 1] - centre[k]) / width[k], -0.5, 0.5)
             box: Any = tuple(middle - size / 2)
             ax.add_patch(Rectangle(box, size, size, fill=False, edgecolor=style.INK, linewidth=1.2, zorder=3))
-    grid[0].set_xlabel(f"{_AXES['learning_rate']}, log scale")
+    grid[0].set_xlabel(f"{_AXES['learning_rate']}, log scale", fontsize=8)
     grid[0].set_ylabel(f"{_AXES['output_learning_rate']}, log scale", fontsize=8)
     slope, rounding = grid[frames : frames + 2]
     ours = np.array([row.ours for row in rows])
@@ -138,6 +143,8 @@ def plot_zoom(reproduced: Reproduced, *, path: str | os.PathLike | None = None) 
         ax.invert_xaxis()
         ax.set_xlabel("width of the frame, decades")
         _open(ax)
+    if len(medians) > 1:
+        _plot_medians(grid[frames + 2], medians)
     for ax in grid[panels:]:
         ax.set_axis_off()
     dashed = (0, (4, 2.5))
@@ -145,7 +152,24 @@ def plot_zoom(reproduced: Reproduced, *, path: str | os.PathLike | None = None) 
         (Line2D([], [], color=style.MUTED, linewidth=0.8, linestyle=dashed), "D of a smooth border"),
         (Line2D([], [], color=_DIFFERS, linewidth=0.8, linestyle=dashed), "beyond: float64 has run out"),
     ]
-    return style.finish(figure, 2.75 * height, _KEY, path, others=others)
+    if len(medians) > 1:
+        others.append((Line2D([], [], marker="D", color=_DIFFERS, linestyle="none", markersize=5), "published"))
+    return style.finish(figure, 2.85 * height, _KEY, path, others=others)
+
+
+def _plot_medians(ax: Axes, rows: Sequence[Row]) -> None:
+    """The dimension of each condition, the median over its own zoom, beside the published one."""
+    places = np.arange(len(rows))
+    ours = np.array([row.ours for row in rows])
+    bars = np.array([[row.ours - row.low, row.high - row.ours] for row in rows]).T
+    ax.errorbar(ours, places, xerr=bars, fmt="o", markersize=4, color=style.INK, elinewidth=0.8)
+    ax.scatter([row.published for row in rows], places, marker="D", s=22, color=_DIFFERS, zorder=3)
+    ax.axvline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2.5)))
+    ax.set_yticks(places, [row.quantity.split(":")[0] for row in rows], fontsize=7)
+    ax.invert_yaxis()
+    ax.set_xlabel("D: the paper's median over all frames")
+    _title(ax, "all six conditions", "")
+    _open(ax)
 
 
 @style.styled
