@@ -138,8 +138,8 @@ def test_summed_units_need_one_on_each_sample(reproduced):
     side = np.cos(np.radians(data["angle"].values + 45)) > 0
     solved = data["outcome"].sel(optimizer="gradient descent").values == OUTCOMES["global_minimum"]
     assert np.mean(solved == (side[:, 0] != side[:, 1])) > 0.97
-    found = row(reproduced, "relu-xor-sum", "failures of gradient descent whose loss is 1/4")
-    assert found.ours == 1.0
+    found = row(reproduced, "relu-xor-sum", "failures of gradient descent: median loss")
+    assert found.ours == pytest.approx(0.25, abs=1e-3)
 
 
 def lu_et_al(width: int, depth: int) -> float:
