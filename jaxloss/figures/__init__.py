@@ -1,16 +1,17 @@
 """Figures: what stored results look like. Nothing is recomputed here.
 
-========================  ========================================================================
-`plot_comparison`         the outcome maps of several objectives, one row each: ``basins.png``
-`plot_outcome_map`        where each initial point of one objective ends up
-`plot_outcome_fractions`  how often each outcome occurs, against the learning rate
-`plot_loss_surface`       the loss, its gradient field, the critical points and the recorded paths
-`plot_learning_curves`    loss and gradient along the recorded paths
-`plot_plane`              the loss over a plane through many parameters, with the outcomes on top
-`plot_critical_points`    the critical points of one or two parameters on the loss, and what is proven
-`plot_problem`            a problem of the registry: its loss, or a plane through its parameters
-`plot_all`                every figure that the results allow, into one folder
-========================  ========================================================================
+===========================  =====================================================================
+`plot_comparison`            the outcome maps of several objectives, one row each: ``basins.png``
+`plot_outcome_map`           where each initial point of one objective ends up
+`plot_outcome_fractions`     how often each outcome occurs, against the learning rate
+`plot_loss_surface`          the loss, its gradient field, the critical points and the recorded paths
+`plot_learning_curves`       loss and gradient along the recorded paths
+`plot_plane`                 the loss over a plane through many parameters, with the outcomes on top
+`plot_critical_points`       the critical points of one or two parameters on the loss, and what is proven
+`plot_problem`               a problem of the registry: its loss, or a plane through its parameters
+`plot_optimizer_comparison`  which optimiser solves which share of the runs, as a table of shaded cells
+`plot_all`                   every figure that the results allow, into one folder
+===========================  =====================================================================
 
 Each returns a ``matplotlib.figure.Figure`` and, given ``path``, writes a PNG of 200 dots per inch.
 matplotlib is imported when the first figure is asked for.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from jaxloss.figures.gallery import plot_all
     from jaxloss.figures.learning_curves import plot_learning_curves
     from jaxloss.figures.loss_surface import plot_loss_surface, plot_plane
+    from jaxloss.figures.optimizers import plot_optimizer_comparison
     from jaxloss.figures.outcome_maps import plot_comparison, plot_outcome_map
     from jaxloss.figures.problems import plot_problem
 
@@ -34,6 +36,7 @@ __all__ = [
     "plot_critical_points",
     "plot_learning_curves",
     "plot_loss_surface",
+    "plot_optimizer_comparison",
     "plot_outcome_fractions",
     "plot_outcome_map",
     "plot_plane",
@@ -46,6 +49,7 @@ _MODULES = {
     "plot_critical_points": "critical_points",
     "plot_learning_curves": "learning_curves",
     "plot_loss_surface": "loss_surface",
+    "plot_optimizer_comparison": "optimizers",
     "plot_outcome_fractions": "fractions",
     "plot_outcome_map": "outcome_maps",
     "plot_plane": "loss_surface",
