@@ -287,9 +287,10 @@ def relu_xor_sum(settings: Settings) -> Reproduced:
         rows.append(fraction(case, f"solved by {name}", int(solved.sum()), num, published=published))
         if not solved.all():
             failed = loss[~solved]
-            middle, there = Published("0.25", source, num_runs=20_000), int((np.abs(failed - 0.25) < 1e-3).sum())
+            there, middle = int((np.abs(failed - 0.25) < 1e-3).sum()), float(np.median(failed))
+            level = Published("0.25", source, num_runs=20_000)
             rows += [
-                exact(case, f"failures of {name}: median loss", float(np.median(failed)), middle, num_runs=len(failed)),
+                exact(case, f"failures of {name}: median loss", middle, level, num_runs=len(failed)),
                 fraction(case, f"failures of {name} whose loss is 1/4", there, len(failed)),
             ]
         outcomes.append(outcome)
