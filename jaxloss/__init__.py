@@ -7,8 +7,11 @@ from jaxloss.errors import InputError
 
 if TYPE_CHECKING:
     from jaxloss import critical_points, figures
+    from jaxloss.bifurcation import bifurcation_diagram, descent_map
     from jaxloss.critical_points import find_critical_points
+    from jaxloss.flow import compare_with_flow, sweep_flow
     from jaxloss.grids import Axis, Grid, Starts
+    from jaxloss.labellers import labeller
     from jaxloss.maps import sweep_map
     from jaxloss.optimizers import OPTIMIZERS, Optimizer
     from jaxloss.outcomes import OUTCOMES
@@ -20,14 +23,18 @@ if TYPE_CHECKING:
         network_problem,
         neuron_problem,
     )
+    from jaxloss.refinement import cost_exponent, refine, zoom
     from jaxloss.sweeps import sweep
 
 __version__ = "0.1.0"
 
 # Imported on first use, so that `jaxloss --help` does not wait for JAX.
 _HOMES = {
+    "bifurcation": ("bifurcation_diagram", "descent_map"),
     "critical_points": ("find_critical_points",),
+    "flow": ("compare_with_flow", "sweep_flow"),
     "grids": ("Axis", "Grid", "Starts"),
+    "labellers": ("labeller",),
     "maps": ("sweep_map",),
     "optimizers": ("OPTIMIZERS", "Optimizer"),
     "outcomes": ("OUTCOMES",),
@@ -39,6 +46,7 @@ _HOMES = {
         "network_problem",
         "neuron_problem",
     ),
+    "refinement": ("cost_exponent", "refine", "zoom"),
     "sweeps": ("sweep",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -52,16 +60,24 @@ __all__ = [
     "Optimizer",
     "Problem",
     "Starts",
+    "bifurcation_diagram",
+    "compare_with_flow",
+    "cost_exponent",
     "critical_points",
+    "descent_map",
     "figures",
     "find_critical_points",
+    "labeller",
     "list_problems",
     "load_problem",
     "load_samples",
     "network_problem",
     "neuron_problem",
+    "refine",
     "sweep",
+    "sweep_flow",
     "sweep_map",
+    "zoom",
 ]
 
 

@@ -355,7 +355,22 @@ class BoundGrid:
         indices = np.unravel_index(numbers, [self.grid.shape[i] for i in self._order])
         values = list(self.grid.coordinates.values())
         names = list(self.grid.axes)
-        columns = {names[i]: values[i][index] for i, index in zip(self._order, indices, strict=True)}
+        return self.trajectories_of(
+            {names[i]: values[i][index] for i, index in zip(self._order, indices, strict=True)}, num
+        )
+
+    def trajectories_of(
+        self, columns: Mapping[str, np.ndarray], num: int
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The trajectories with the given coordinates, which need not be values of the axes.
+
+        Args:
+          columns: each axis's coordinate of every trajectory, ``[trajectory]``.
+          num: how many trajectories.
+
+        Returns:
+          As `trajectories_at`.
+        """
         hyperparameters = {
             name: columns.get(name, np.full(num, default, np.float64))
             for name, default in self.hyperparameters.items()
@@ -368,6 +383,46 @@ class BoundGrid:
         axes = np.argsort(self._order)
         array = flat.reshape(*shape, *flat.shape[1:])
         return np.transpose(array, (*axes, *range(len(shape), array.ndim)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Listing(Grid):
+    """The axes of a grid, and the number of trajectories that are picked from among its points or between them."""
+
+    num: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.num
+
+
+class ListedGrid(BoundGrid):
+    """Trajectories one by one, each with its initial point and hyperparameters, in place of a product of axes.
+
+    The engine runs them as it runs a grid. Which hyperparameters differ between trajectories is that of ``bound``, so
+    that a trajectory gets the same program, and the same bits, as in a sweep of the whole grid.
+
+    Args:
+      bound: the grid that they belong to.
+      points: initial points ``[trajectory, parameter]``.
+      hyperparameters: each ``[trajectory]``.
+
+    Examples:
+      >>> bowl = Problem(name="bowl", objective=lambda p: p["w"] ** 2, params={"w": 0.0})
+      >>> bound = BoundGrid(Grid({"w": Axis.linear(-1, 1, 1001)}), bowl, {"learning_rate": 0.1}, jax.random.key(0))
+      >>> some = ListedGrid(bound, *bound.trajectories_at(np.array([0, 500, 1000])))
+      >>> some.grid.size, some.trajectories(1, 3)[0].tolist()
+      (3, [[0.0], [1.0]])
+    """
+
+    def __init__(self, bound: BoundGrid, points: np.ndarray, hyperparameters: Mapping[str, np.ndarray]):
+        self.grid = _Listing(bound.grid.axes, num=len(points))
+        self.problem, self.hyperparameters = bound.problem, bound.hyperparameters
+        self._points, self._columns = points, dict(hyperparameters)
+
+    def trajectories_at(self, numbers: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The trajectories with the given places in the list."""
+        return self._points[numbers], {name: values[numbers] for name, values in self._columns.items()}
 
 
 def random_directions(problem: Problem, key: jax.Array, *, num: int = 2, filter_normalized: bool = False) -> list:

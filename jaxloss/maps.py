@@ -142,10 +142,10 @@ def sweep_map(
         tile_size=tile_size,
     )
     the_map = map_of(step, grid, state=state, hyperparameters=hyperparameters, wrap=wrap)
-    known = _known(the_map, attractors)
-    bound_grid = _bound(the_map, grid, options)
+    known = known_attractors(the_map, attractors)
+    bound_grid = bind(the_map, grid, options)
     check_once(jax.devices()[0])
-    ends, layout = _run_grid(the_map, bound_grid, options, checks.flag("progress", progress))
+    ends, layout = run_grid(the_map, bound_grid, options, checks.flag("progress", progress))
     with compiling(layout.compilation):
         found = _examine(the_map, bound_grid, options, ends, known)
         return _to_dataset(the_map, bound_grid, options, ends, found).assign_attrs(layout._asdict())
@@ -236,8 +236,12 @@ def map_of(
     return Map(step=step, name=getattr(step, "__name__", "map").strip("<>"), **given)
 
 
-def _known(the_map: Map, attractors: Sequence[Any] | None) -> list[np.ndarray] | None:
-    """The given attractors as arrays ``[point, parameter]``."""
+def known_attractors(the_map: Map, attractors: Sequence[Any] | None) -> list[np.ndarray] | None:
+    """The given attractors as arrays ``[point, parameter]``, None to have them found.
+
+    Raises:
+      InputError: no list, an empty one, or points that do not fit the state.
+    """
     if attractors is None:
         return None
     wanted = "a list of states, or of the points of sets"
@@ -251,8 +255,12 @@ def _known(the_map: Map, attractors: Sequence[Any] | None) -> list[np.ndarray] |
     return known
 
 
-def _bound(the_map: Map, grid: Grid, options: MapOptions) -> BoundGrid:
-    """The grid, its axes resolved; everything that can be wrong with it is said here."""
+def bind(the_map: Map, grid: Grid, options: MapOptions) -> BoundGrid:
+    """The grid, its axes resolved; everything that can be wrong with it is said here.
+
+    Raises:
+      InputError: the sentence names the axis or the hyperparameter.
+    """
     taken = RESERVED.intersection({*the_map.parameter_names, *the_map.hyperparameters})
     if taken:
         raise InputError(f"{min(taken)!r} is a name that results use; give the entry or hyperparameter another")
@@ -279,7 +287,8 @@ def _memory_estimate(the_map: Map, grid: Grid, options: MapOptions) -> int:
     return grid.size * each + 2**28
 
 
-def _rule_of(the_map: Map) -> Rule:
+def rule_of(the_map: Map) -> Rule:
+    """What is iterated."""
     return Rule(the_map.step, the_map.structure, the_map.periods)
 
 
@@ -307,8 +316,18 @@ def _arguments(the_map: Map, bound: BoundGrid, options: MapOptions, first: int, 
     return Shared(limits, fixed), own, initial
 
 
-def _run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: bool) -> tuple[Ends, Layout]:
-    """The ends of all orbits, in the order of work, and how they were computed."""
+def run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: bool) -> tuple[Ends, Layout]:
+    """Runs every orbit of a grid.
+
+    Args:
+      the_map: what is iterated.
+      bound: the grid, its axes resolved.
+      options: the run.
+      progress: show a progress bar.
+
+    Returns:
+      The ends of all orbits, in the order of work, and how they were computed.
+    """
     num = bound.grid.size
     parts: list[Ends] = []
     with (
@@ -316,7 +335,7 @@ def _run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: boo
         tqdm(total=num, desc=the_map.name, unit="orbit", unit_scale=True, disable=not progress) as bar,
     ):
         layout = layout_of(
-            _process_of(_rule_of(the_map)),
+            _process_of(rule_of(the_map)),
             *_arguments(the_map, bound, options, 0, min(num, BATCH)),
             num_steps=options.num_steps,
             num=num,
@@ -333,7 +352,7 @@ def _run_batch(
 ) -> Ends:
     """Orbits ``first`` to ``last`` of the order of work."""
     first, last = numbers
-    rule = _rule_of(the_map)
+    rule = rule_of(the_map)
     shared, own, initial = _arguments(the_map, bound, options, first, last)
     (late,) = run(
         _process_of(rule),
@@ -378,7 +397,7 @@ def _examine(
     the_map: Map, bound: BoundGrid, options: MapOptions, ends: Ends, known: list[np.ndarray] | None
 ) -> tuple[Found, Groups]:
     """What every orbit has ended on, in float64."""
-    groups, rule = _groups(bound), _rule_of(the_map)
+    groups, rule = _groups(bound), rule_of(the_map)
     with computing_in("float64", the_map):
         arguments = rule, ends.point.astype(np.float64), ends.period, ~ends.diverged, groups
         if known is None:
@@ -386,8 +405,13 @@ def _examine(
         return limit_sets.match(*arguments, known, tolerance=options.tolerance), groups
 
 
-def _classify(diverged: np.ndarray, found: Found) -> np.ndarray:
-    """The outcome of every orbit."""
+def classify(diverged: np.ndarray, found: Found) -> np.ndarray:
+    """The outcome of every orbit, a code of `MAP_OUTCOMES`.
+
+    Args:
+      diverged: whether it left the bound, ``[orbit]``.
+      found: what it ends on.
+    """
     rules = (
         ("diverged", diverged),
         (FIXED_POINT, found.period == 1),
@@ -406,7 +430,7 @@ def _to_dataset(
     found, groups = examined
     table, axes = found.table, tuple(bound.grid.axes)
     labels = {
-        "outcome": _classify(ends.diverged, found),
+        "outcome": classify(ends.diverged, found),
         "attractor": found.attractor,
         "num_steps": ends.num_steps,
         "period": found.period,

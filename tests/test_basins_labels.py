@@ -13,7 +13,8 @@ from jaxloss.basins import (
     trainability_dimension,
     uncertainty_exponent,
 )
-from jaxloss.basins.labels import boundary_of, compact, read_map
+from jaxloss.basins.labels import boundary_of, compact, outcome_codes, read_map, split_axes
+from jaxloss.outcomes import OUTCOMES
 
 MEASURES = {
     "entropy": lambda labels, **options: basin_entropy(labels, 4, **options).entropy,
@@ -108,6 +109,29 @@ class TestReadMap:
         found = uncertainty_exponent(swept, [2, 4, 8])
         assert found.counts.tolist() == uncertainty_exponent(swept.outcome.values, [2, 4, 8]).counts.tolist()
         assert len(np.unique(read_map(swept, labelling="both"))) >= len(np.unique(read_map(swept)))
+
+
+class TestWhatAResultSays:
+    def test_the_outcomes_it_may_have(self):
+        assert outcome_codes(result()) == OUTCOMES
+        own = result().assign_attrs(outcomes='{"unfinished": 0, "fixed_point": 10}')
+        assert outcome_codes(own) == {"unfinished": 0, "fixed_point": 10}
+
+    @pytest.mark.parametrize(
+        ("dims", "initial"),
+        [
+            (("w", "b", "learning_rate"), ["w", "b"]),
+            (("learning_rate", "b", "momentum"), ["b"]),
+            (("start", "learning_rate"), ["start"]),
+            (("direction[0]", "direction[1]", "learning_rate"), ["direction[0]", "direction[1]"]),
+            (("learning_rate", "momentum"), []),
+        ],
+    )
+    def test_which_axes_are_initial(self, dims, initial):
+        data = result((3,) * len(dims), dims)
+        assert split_axes(data) == (initial, [name for name in dims if name not in initial])
+        without = data.drop_vars("parameter")
+        assert split_axes(without)[1] == [name for name in dims if name == "learning_rate"]
 
 
 class TestCompact:

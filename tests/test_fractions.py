@@ -1,3 +1,5 @@
+import json
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import xarray as xr
 from hypothesis import given, settings
 from scipy.stats import binomtest, norm
 
+from jaxloss import InputError
 from jaxloss.basins import outcome_fractions, wilson_interval
 from jaxloss.outcomes import OUTCOMES
 
@@ -121,3 +124,30 @@ class TestOutcomeFractions:
         assert found.outcome_name.values.tolist() == list(OUTCOMES)
         np.testing.assert_array_equal(found.fraction.sel(outcome_name="spurious_minimum"), 1)
         np.testing.assert_array_equal(found.low.sel(outcome_name="dead"), 0)
+
+    def test_a_result_that_names_its_own_outcomes(self):
+        result = labelled()
+        codes = {"unfinished": 0, "cycle": 7, "fixed_point": 10}
+        result["outcome"][:] = np.random.default_rng(1).choice(list(codes.values()), size=(4, 5, 3))
+        found = outcome_fractions(result.assign_attrs(outcomes=json.dumps(codes)))
+        assert found.outcome_name.values.tolist() == list(codes)
+        np.testing.assert_allclose(found.fraction.sum("outcome_name"), 1)
+        for name, code in codes.items():
+            np.testing.assert_array_equal(
+                found["count"].sel(outcome_name=name), (result["outcome"] == code).sum(["w", "b"])
+            )
+
+    def test_an_outcome_without_a_name_is_not_left_out(self):
+        result = labelled()
+        result["outcome"][0, 0, 0] = 10
+        with pytest.raises(InputError, match="'outcomes', but 10 has no name"):
+            outcome_fractions(result)
+
+    def test_the_sweep_of_a_map(self):
+        from jaxloss import Axis, Grid, sweep_map
+
+        # The logistic map at r = 2: all of (0, 1) ends on 1/2, its two ends on 0, and what starts outside diverges.
+        grid = Grid({"x": Axis.linear(-0.5, 1.5, 21)})
+        found = outcome_fractions(sweep_map(lambda state: {"x": 2 * state["x"] * (1 - state["x"])}, grid))
+        counts = dict(zip(found.outcome_name.values.tolist(), found["count"].values[0].tolist(), strict=True))
+        assert counts == {"unfinished": 0, "cycle": 0, "chaotic": 0, "diverged": 10, "fixed_point": 11}

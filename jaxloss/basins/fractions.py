@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 
-from jaxloss.outcomes import OUTCOMES
-
-LEARNING_RATE = "learning_rate"
+from jaxloss.basins.labels import outcome_codes
+from jaxloss.errors import InputError
+from jaxloss.grids import LEARNING_RATE
 
 
 class Interval(NamedTuple):
@@ -55,11 +55,15 @@ def outcome_fractions(result: xr.Dataset) -> xr.Dataset:
     """The fraction of trajectories with each outcome, for each learning rate.
 
     Args:
-      result: a sweep's result.
+      result: what `jaxloss.sweep` or `jaxloss.sweep_map` returned; its attribute ``outcomes``, where there is one,
+        says which outcomes it may have.
 
     Returns:
       Dimensions ``learning_rate`` and ``outcome_name``; variables ``count``, ``fraction`` and the Wilson 95 %
       interval ``low``, ``high``; the attribute ``total`` is the number of trajectories of each rate.
+
+    Raises:
+      InputError: the result has an outcome that its attribute does not name.
 
     Examples:
       >>> labels = xr.Dataset({"outcome": (("w", "learning_rate"), np.array([[1], [3]], np.int8))})
@@ -67,16 +71,19 @@ def outcome_fractions(result: xr.Dataset) -> xr.Dataset:
       >>> float(outcome_fractions(labels).fraction.sel(outcome_name="spurious_minimum", learning_rate=0.1))
       0.5
     """
-    outcome = result["outcome"]
+    outcome, codes = result["outcome"], outcome_codes(result)
+    unnamed = np.setdiff1d(outcome.values, list(codes.values()))
+    if unnamed.size:
+        raise InputError(f"result must name its outcomes in its attribute 'outcomes', but {unnamed[0]} has no name")
     if LEARNING_RATE not in outcome.dims:
         outcome = outcome.expand_dims({LEARNING_RATE: [result.attrs.get(LEARNING_RATE, np.nan)]})
     labels = outcome.transpose(LEARNING_RATE, ...).values.reshape(outcome.sizes[LEARNING_RATE], -1)
-    count = np.stack([(labels == code).sum(axis=1) for code in OUTCOMES.values()], axis=1)
+    count = np.stack([(labels == code).sum(axis=1) for code in codes.values()], axis=1)
     total = labels.shape[1]
     low, high = wilson_interval(count, total)
     dims = (LEARNING_RATE, "outcome_name")
     return xr.Dataset(
         {"count": (dims, count), "fraction": (dims, count / total), "low": (dims, low), "high": (dims, high)},
-        coords={LEARNING_RATE: outcome[LEARNING_RATE].values, "outcome_name": list(OUTCOMES)},
+        coords={LEARNING_RATE: outcome[LEARNING_RATE].values, "outcome_name": list(codes)},
         attrs={"total": total},
     )

@@ -1,5 +1,6 @@
 """The labels of a map: from a plain array of integers or from a sweep's result."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import xarray as xr
 from jaxloss.checks import items, show
 from jaxloss.errors import InputError, unknown
 from jaxloss.grids import LEARNING_RATE, START
+from jaxloss.outcomes import OUTCOMES
 
 LABELLINGS = ("outcome", "attractor", "both")
 _BASE = 2**20  # Above every index of an attractor.
@@ -60,6 +62,36 @@ def read_map(
     if axes is not None:
         raise InputError(f"axes must be left out where {field} is a plain array")
     return _integers(labels, field)
+
+
+def outcome_codes(result: xr.Dataset) -> dict[str, int]:
+    """The outcomes that a result may have: those of its attribute ``outcomes``, else those of `jaxloss.outcomes`.
+
+    Args:
+      result: what `jaxloss.sweep` or `jaxloss.sweep_map` returned.
+
+    Returns:
+      name -> code.
+
+    Examples:
+      >>> outcome_codes(xr.Dataset(attrs={"outcomes": '{"fixed_point": 10}'}))
+      {'fixed_point': 10}
+      >>> len(outcome_codes(xr.Dataset()))
+      10
+    """
+    return json.loads(result.attrs["outcomes"]) if "outcomes" in result.attrs else dict(OUTCOMES)
+
+
+def split_axes(result: xr.Dataset) -> tuple[list[str], list[str]]:
+    """The axes of a result that set the initial point, and those that set hyperparameters, in grid order.
+
+    Examples:
+      >>> split_axes(xr.Dataset({"outcome": (("w", "learning_rate"), np.zeros((2, 2), np.int8))}))
+      (['w'], ['learning_rate'])
+    """
+    parameters, dims = _parameters(result), [str(name) for name in result["outcome"].dims]
+    initial = [name for name in dims if name == START or _is_initial(name, parameters)]
+    return initial, [name for name in dims if name not in initial]
 
 
 def compact(array: np.ndarray) -> Compact:

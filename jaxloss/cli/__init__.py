@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import tyro
 
 from jaxloss import __version__
-from jaxloss.cli import critical_points, lecture, registries, reproduce, sweep
+from jaxloss.cli import critical_points, lecture, measure, registries, reproduce, sweep
 from jaxloss.errors import InputError
 from jaxloss.startup import SWITCH
 
@@ -22,6 +22,7 @@ $JAX_COMPILATION_CACHE_DIR; {SWITCH}=off keeps none."""
 COMMANDS = {
     "sweep": sweep.sweep,
     "plot": sweep.plot,
+    "measure": measure.measure,
     "critical-points": critical_points.critical_points,
     "lecture": lecture.lecture,
     "reproduce": reproduce.reproduce,

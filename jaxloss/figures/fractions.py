@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter
 from jaxloss.basins import outcome_fractions
 from jaxloss.critical_points.kinds import STRICT_MINIMUM
 from jaxloss.figures import reading, style
-from jaxloss.outcomes import NAMES, OUTCOMES
+from jaxloss.maps import MAP_OUTCOMES
+from jaxloss.outcomes import OUTCOMES
 
 # The rule learning rate < 2/sharpness is that of these alone.
 _PLAIN = ("sgd",)
@@ -76,7 +77,8 @@ def plot_outcome_fractions(
             continue
         label = list(labelled)[i]
         table, result = tables[label], labelled[label]
-        present = [code for code in _order() if table["count"].sel(outcome_name=NAMES[code]).values.any()]
+        counted = table["count"].sum("learning_rate").to_series()
+        present = [code for code in _ORDER if counted.get(_NAMES[code], 0)]
         occurring.update(present)
         if table.sizes["learning_rate"] == 1:
             _bars(ax, table, present)
@@ -92,8 +94,8 @@ def plot_outcome_fractions(
     outcomes: list[tuple[Artist, str]] = []
     if lines:
         outcomes = [
-            (Line2D([], [], linewidth=2.2, **_line(code)), NAMES[code].replace("_", " "))
-            for code in _order()
+            (Line2D([], [], linewidth=2.2, **_line(code)), _NAMES[code].replace("_", " "))
+            for code in _ORDER
             if code in occurring
         ]
         outcomes.append((Patch(facecolor=style.FAINT, linewidth=0), "Wilson 95 % interval"))
@@ -106,11 +108,10 @@ def plot_outcome_fractions(
     return style.finish(figure, height, outcomes, path, others=others)
 
 
+_NAMES = {code: name for name, code in (OUTCOMES | MAP_OUTCOMES).items()}
+# A map's own first, unfinished last.
+_ORDER = sorted(_NAMES, key=lambda code: reading.display_order(code, 0))
 _LIMIT_LINE = {"color": style.MUTED, "linewidth": 1.0, "linestyle": (0, (4, 2.5))}
-
-
-def _order() -> list[int]:
-    return [*range(1, len(NAMES)), OUTCOMES["unfinished"]]
 
 
 def _line(code: int) -> dict[str, Any]:
@@ -164,8 +165,8 @@ def _curves(
     ax.set_xlim(low / pad, high * pad)
     style.log_ticks(ax.xaxis, low, high)
     # The rare ones last: they would hide under the others.
-    for code in sorted(present, key=lambda code: -float(table["fraction"].sel(outcome_name=NAMES[code]).mean())):
-        row = table.sel(outcome_name=NAMES[code])
+    for code in sorted(present, key=lambda code: -float(table["fraction"].sel(outcome_name=_NAMES[code]).mean())):
+        row = table.sel(outcome_name=_NAMES[code])
         shares = _until_zero(row["fraction"].values[order])
         low_band, high_band = (row[bound].values[order] for bound in ("low", "high"))
         shown, tone = ~np.isnan(shares), _line(code)["color"]
@@ -178,7 +179,7 @@ def _curves(
             marker="o",
             markersize=3.2 if len(rates) <= 24 else 0,
             markeredgewidth=0,
-            label=NAMES[code],
+            label=_NAMES[code],
         )
     ax.set_ylim(-0.02, 1.02)
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1])
@@ -219,11 +220,11 @@ def _until_zero(shares: np.ndarray) -> np.ndarray:
 def _bars(ax: Axes, table: xr.Dataset, present: Sequence[int]) -> None:
     """One bar for each outcome, its interval as a whisker and its share beside it."""
     row = table.isel(learning_rate=0)
-    names = [NAMES[code] for code in present]
+    names = [_NAMES[code] for code in present]
     shares = row["fraction"].sel(outcome_name=names).values
     low, high = (row[bound].sel(outcome_name=names).values for bound in ("low", "high"))
     place = np.arange(len(present))[::-1]
-    ax.barh(place, shares, 0.62, color=[style.COLOURS[code] for code in present])
+    ax.barh(place, shares, 0.62, color=[style.colour(reading.Fate(code, 0, "")) for code in present])
     reach = np.maximum([shares - low, high - shares], 0)
     ax.errorbar(shares, place, xerr=reach, fmt="none", ecolor=style.INK, elinewidth=1.0, capsize=2.5)
     for share, bound, y in zip(shares, high, place, strict=True):

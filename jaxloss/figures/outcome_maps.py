@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from jaxloss.errors import InputError
 from jaxloss.figures import reading, style
 from jaxloss.grids import LEARNING_RATE, START
-from jaxloss.outcomes import NAMES
 
 
-class _Panel(NamedTuple):
+class Panel(NamedTuple):
     """One map: its data, and what of its critical points it shows."""
 
     fate: np.ndarray
@@ -58,11 +57,11 @@ def plot_outcome_map(
       2
     """
     result = reading.checked(result)
-    _check_map(result)
+    check_map(result)
     known = reading.fates(result)
     strip = len(reading.spatial_axes(result)) == 1
-    result = _at_rate(result, learning_rate, strip)
-    shown, panels, fixed = _panels(result, known)
+    result = at_rate(result, learning_rate, strip)
+    shown, panels, fixed = panels_of(result, known)
     columns = len(panels) if len(panels) <= 4 else min(6, -(-len(panels) // 2))
     rows = -(-len(panels) // columns)
     width = {1: 7.4, 2: 8.2}.get(columns, style.WIDTH)
@@ -71,20 +70,20 @@ def plot_outcome_map(
         _subtitle(result, fixed, one_rate=not strip and len(panels) == 1),
         width=width,
     )
-    scale = _scale(panels)
+    scale = shade_of(panels)
     side = (width - 1.0) / columns - 0.05
     grid = body.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for i, ax in enumerate(grid.flat):
         if i >= len(panels):
             ax.remove()
             continue
-        _draw(ax, panels[i], known, scale)
+        draw_panel(ax, panels[i], known, scale)
         if len(panels) > 1:
             ax.set_title(f"learning rate {reading.number(shown[i])}")
         below = i + columns >= len(panels)
         ax.tick_params(labelbottom=below, left=i % columns == 0)
         named = below and _names_axis(panels[i].labels[0], i % columns, columns, side)
-        _label(ax, panels[i], x=named, y=i % columns == 0, side=side)
+        label_panel(ax, panels[i], x=named, y=i % columns == 0, side=side)
     index = np.concatenate([panel.fate.ravel() for panel in panels])
     num_steps = np.concatenate([panel.num_steps.ravel() for panel in panels])
     outcomes = style.fate_entries(known.entries, index, num_steps, scale) + style.shade_entry(scale)
@@ -131,7 +130,7 @@ def plot_comparison(
     width = {1: 7.4, 2: 8.2, 3: 9.0}.get(columns, style.WIDTH) if any(row.is_map for row in rows) else 8.6
     about = f"{reading.title(rows[0].label)}: where" if len(rows) == 1 else "Where"
     figure, body = style.new_figure(f"{about} each initial point ends up", _comparison_subtitle(rows), width=width)
-    scale = _scale([panel for row in rows for panel in row.panels])
+    scale = shade_of([panel for row in rows for panel in row.panels])
     side = (width - (2.3 if len(rows) > 1 else 1.2)) / columns
     maps = [row for row in rows if row.is_map]
     heights = [side * (0.8 if columns == 1 else 1.0) + 0.2 if row.is_map else 2.3 for row in rows]
@@ -173,16 +172,18 @@ def _map_cells(body: Any, cells: Sequence, row: "_Row", scale, side: float, head
     for j, (cell, panel) in enumerate(zip(cells, row.panels, strict=True)):
         ax = body.add_subplot(cell, sharex=axes[0] if axes else None, sharey=axes[0] if axes else None)
         axes.append(ax)
-        _draw(ax, panel, row.known, scale, size=0.85 if side < 3 else 1.0)
+        draw_panel(ax, panel, row.known, scale, size=0.85 if side < 3 else 1.0)
         ax.tick_params(labelbottom=below, labelleft=j == 0, left=j == 0)
-        _label(ax, panel, x=below and _names_axis(panel.labels[0], j, len(cells), side), y=j == 0, side=side)
-        trapped = reading.percent(panel.trapped)
-        ax.set_title(trapped if narrow else f"{trapped} trapped", loc="left", **_QUIET)
+        label_panel(ax, panel, x=below and _names_axis(panel.labels[0], j, len(cells), side), y=j == 0, side=side)
+        if not reading.is_map(row.result):
+            trapped = reading.percent(panel.trapped)
+            ax.set_title(trapped if narrow else f"{trapped} trapped", loc="left", **_QUIET)
         rate = reading.number(row.rates[j])
         if headed and np.isfinite(row.rates[j]):
             _above(ax, rate if narrow else f"learning rate {rate}", 17, x=0.5, ha="center", **_LOUD)
     if narrow:
-        _above(axes[0], "trapped", 3.5, x=0, ha="right", fontsize=8.0, color=style.MUTED)
+        if not reading.is_map(row.result):
+            _above(axes[0], "trapped", 3.5, x=0, ha="right", fontsize=8.0, color=style.MUTED)
         if headed and np.isfinite(row.rates[0]):
             _above(axes[0], "learning rate", 17, x=0, ha="right", **_LOUD)
     return axes
@@ -192,12 +193,13 @@ def _wide_cell(ax: Axes, row: "_Row", scale) -> Axes:
     """One panel across all columns, with the learning rate as an axis."""
     if row.panels:
         panel = row.panels[0]
-        _draw(ax, panel, row.known, scale, size=0.85)
-        _label(ax, panel, x=True, y=True, side=2.0)
+        draw_panel(ax, panel, row.known, scale, size=0.85)
+        label_panel(ax, panel, x=True, y=True, side=2.0)
     else:
         _stack(ax, row.result, row.known)
-    trapped = row.panels[0].trapped if row.panels else reading.trapped_share(row.result)
-    ax.set_title(f"{reading.percent(trapped)} trapped", loc="left", **_QUIET)
+    if not reading.is_map(row.result):
+        trapped = row.panels[0].trapped if row.panels else reading.trapped_share(row.result)
+        ax.set_title(f"{reading.percent(trapped)} trapped", loc="left", **_QUIET)
     return ax
 
 
@@ -218,7 +220,7 @@ class _Row(NamedTuple):
     label: str
     result: xr.Dataset
     known: reading.Fates
-    panels: list[_Panel]
+    panels: list[Panel]
     rates: np.ndarray
     is_map: bool
     window: tuple
@@ -236,7 +238,7 @@ def _row(label: str, result: xr.Dataset, max_columns: int) -> _Row:
     total = len(reading.rates(result))
     if is_map and LEARNING_RATE in result["outcome"].dims:
         result = result.isel({LEARNING_RATE: reading.evenly(total, max_columns)})
-    rates, panels, fixed = _panels(result, known)
+    rates, panels, fixed = panels_of(result, known)
     low_high = tuple((axis, reading.window(v)) for axis, v in zip(panels[0].axes, panels[0].values, strict=True))
     omitted = total - len(panels) if is_map else 0
     return _Row(label, result, known, panels, rates, is_map, low_high, omitted, fixed)
@@ -282,10 +284,11 @@ def _comparison_legend(rows: Sequence[_Row], scale) -> list:
     index = np.concatenate(found)
     occurring = [keys[i] for i in np.unique(index)]
     several = {outcome for outcome, rank in occurring if rank}
-    order = sorted(range(len(keys)), key=lambda i: (keys[i][0] == 0, keys[i]))
+    names = {code: name for row in rows for code, name in reading.outcome_names(row.result).items()}
+    order = sorted(range(len(keys)), key=lambda i: reading.display_order(*keys[i]))
     entries = []
     for outcome, rank in (keys[i] for i in order):
-        name = NAMES[outcome].replace("_", " ")
+        name = names[outcome]
         if outcome in several:
             name += ", others" if rank == reading.MAX_ATTRACTORS else f" {'ABCDEFGH'[rank]}"
         entries.append(reading.Fate(outcome, rank, name))
@@ -326,13 +329,15 @@ def _broken(text: str, limit: int = 14) -> str:
     return "\n".join(line.strip() for line in lines)
 
 
-def _scale(panels: Sequence[_Panel]) -> tuple[int, int] | None:
+def shade_of(panels: Sequence[Panel]) -> tuple[int, int] | None:
+    """The steps that the shade runs from and to in all panels."""
     if not panels:
         return None
     return style.shade_scale([panel.num_steps for panel in panels], [panel.outcome for panel in panels])
 
 
-def _check_map(result: xr.Dataset) -> None:
+def check_map(result: xr.Dataset) -> None:
+    """Raises unless the initial points lie on axes that a map could have."""
     initial, spatial = reading.initial_axes(result), reading.spatial_axes(result)
     if START in initial:
         raise InputError("result has random starts, which lie on no axes: use jaxloss.figures.plot_outcome_fractions")
@@ -345,8 +350,8 @@ def _check_map(result: xr.Dataset) -> None:
         )
 
 
-def _at_rate(result: xr.Dataset, learning_rate: float | None, strip: bool) -> xr.Dataset:
-    """The result at the rate nearest to that asked for, the axis kept."""
+def at_rate(result: xr.Dataset, learning_rate: float | None, strip: bool) -> xr.Dataset:
+    """The result at the rate nearest to that asked for, the axis kept. A strip has the rate as its own axis."""
     if learning_rate is None:
         return result
     try:
@@ -363,7 +368,7 @@ def _at_rate(result: xr.Dataset, learning_rate: float | None, strip: bool) -> xr
     return result.isel({LEARNING_RATE: [nearest]})
 
 
-def _panels(result: xr.Dataset, known: reading.Fates) -> tuple[np.ndarray, list[_Panel], dict[str, float]]:
+def panels_of(result: xr.Dataset, known: reading.Fates) -> tuple[np.ndarray, list[Panel], dict[str, float]]:
     """The learning rates, one map for each, and the values at which they slice the other axes."""
     spatial = reading.spatial_axes(result)
     if len(spatial) == 1:
@@ -387,7 +392,7 @@ def _on_strip(result: xr.Dataset, view: xr.Dataset, initial: str, across: str) -
     return [(np.array([left, position[0]]), kind) for position, kind in reading.placed(result, [initial], fixed)]
 
 
-def _panel(view: xr.Dataset, axes: tuple[str, str], known: reading.Fates, points: list) -> _Panel:
+def _panel(view: xr.Dataset, axes: tuple[str, str], known: reading.Fates, points: list) -> Panel:
     outcome, attractor, num_steps = (
         view[name].transpose(axes[1], axes[0]).values for name in ("outcome", "attractor", "num_steps")
     )
@@ -395,10 +400,10 @@ def _panel(view: xr.Dataset, axes: tuple[str, str], known: reading.Fates, points
     labels = (axis_label(axes[0], hyper), axis_label(axes[1], hyper))
     values = (view[axes[0]].values.astype(float), view[axes[1]].values.astype(float))
     trapped = reading.trapped_share(view)
-    return _Panel(known.of(outcome, attractor), outcome, num_steps, axes, labels, values, points, trapped)
+    return Panel(known.of(outcome, attractor), outcome, num_steps, axes, labels, values, points, trapped)
 
 
-def _draw(ax: Axes, panel: _Panel, known: reading.Fates, scale, *, size: float = 1.0) -> None:
+def draw_panel(ax: Axes, panel: Panel, known: reading.Fates, scale, *, size: float = 1.0) -> None:
     """The map of one panel; its columns are the first axis, its rows the second."""
     picture = style.image_of(panel.fate, panel.num_steps, known.entries, scale)
     across, up = panel.values
@@ -434,7 +439,7 @@ def _names_axis(name: str, column: int, columns: int, side: float) -> bool:
     return len(name) * _LETTER < side or column == (columns - 1) // 2
 
 
-def _label(ax: Axes, panel: _Panel, *, x: bool, y: bool, side: float) -> None:
+def label_panel(ax: Axes, panel: Panel, *, x: bool, y: bool, side: float) -> None:
     """Names the axes; a name longer than a side of the panel goes on a second line."""
     if x:
         ax.set_xlabel(panel.labels[0])

@@ -8,17 +8,17 @@ import numpy as np
 import xarray as xr
 
 from jaxloss.activations import ACTIVATIONS
+from jaxloss.basins.labels import outcome_codes, split_axes
 from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE
 from jaxloss.errors import InputError
 from jaxloss.grids import LEARNING_RATE, START
 from jaxloss.losses import LOSSES
-from jaxloss.outcomes import NAMES, OUTCOMES, TRAPPED
+from jaxloss.outcomes import OUTCOMES, TRAPPED
 
 # How many attractors of one outcome have a colour of their own; the rest share one.
 MAX_ATTRACTORS = 4
 GLOBAL = "global minimum"
 SPURIOUS = "spurious minimum"
-_ORDER = [*range(1, len(NAMES)), 0]
 _LETTERS = "ABCDEFGH"
 
 
@@ -131,7 +131,30 @@ def initial_axes(result: xr.Dataset) -> list[str]:
     """The axes that set the initial point, in grid order."""
     if "initial_loss" in result:
         return [str(dim) for dim in result["initial_loss"].dims]
+    if is_map(result):
+        return split_axes(result)[0]
     return [str(dim) for dim in result["outcome"].dims if dim != LEARNING_RATE]
+
+
+def is_map(result: xr.Dataset) -> bool:
+    """Whether the result is that of `jaxloss.sweep_map`, whose orbits have no loss."""
+    return "global_minimum" not in outcome_codes(result)
+
+
+def outcome_names(result: xr.Dataset) -> dict[int, str]:
+    """What the outcomes of a result are called, in display order: a map's own first, unfinished last.
+
+    Examples:
+      >>> outcome_names(xr.Dataset(attrs={"outcomes": '{"unfinished": 0, "cycle": 7, "fixed_point": 10}'}))
+      {10: 'fixed point', 7: 'cycle', 0: 'unfinished'}
+    """
+    named = {code: name.replace("_", " ") for name, code in outcome_codes(result).items()}
+    return {code: named[code] for code in sorted(named, key=lambda code: display_order(code, 0))}
+
+
+def display_order(code: int, rank: int) -> tuple:
+    """Where a fate stands among others."""
+    return code == OUTCOMES["unfinished"], code in OUTCOMES.values(), code, rank
 
 
 def hyperparameter_axes(result: xr.Dataset) -> list[str]:
@@ -217,25 +240,31 @@ def fates(result: xr.Dataset) -> Fates:
     losses = result["critical_point_loss"].values if "critical_point_loss" in result else np.zeros(0)
     entries: list[Fate] = []
     positions = np.zeros(len(keys), dtype=int)
-    for code in _ORDER:
+    for code, name in outcome_names(result).items():
         here = np.flatnonzero(codes == code)
         if not len(here):
             continue
         owned = here[attractors[here] >= 0]
         frequent = np.sort(owned[np.argsort(-counts[owned], kind="stable")][:MAX_ATTRACTORS])
         rest = [i for i in here if i not in frequent]
-        name = NAMES[code].replace("_", " ")
         for rank, i in enumerate(frequent):
             positions[i] = len(entries)
             letter = f" {_LETTERS[rank]}" if len(owned) > 1 else ""
             index = attractors[i]
-            loss = f" (loss {number(losses[index])})" if index < len(losses) else ""
-            entries.append(Fate(code, rank, f"{name}{letter}{loss}"))
+            about = f" (loss {number(losses[index])})" if index < len(losses) else _place(result, int(index))
+            entries.append(Fate(code, rank, f"{name}{letter}{about}"))
         if rest:
             positions[rest] = len(entries)
             alone = not len(frequent)
             entries.append(Fate(code, 0 if alone else MAX_ATTRACTORS, name if alone else f"{name}, others"))
     return Fates(entries, keys, positions)
+
+
+def _place(result: xr.Dataset, index: int) -> str:
+    """Where an attractor of a map with few states lies, if it is one point."""
+    if "attractor_location" not in result or result.sizes["parameter"] > 2 or result["attractor_period"][index] != 1:
+        return ""
+    return f" at ({', '.join(number(x) for x in result['attractor_location'].values[index])})"
 
 
 def critical_points(result: xr.Dataset) -> list[CriticalPoint]:

@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_SADDLE
 from jaxloss.errors import InputError
-from jaxloss.figures.reading import GLOBAL, KIND_ORDER, MAX_ATTRACTORS, SPURIOUS, Fate, is_log, number, percent
+from jaxloss.figures.reading import GLOBAL, KIND_ORDER, SPURIOUS, Fate, is_log, number, percent
 
 DPI = 200
 WIDTH = 10.0  # inches of a full figure
@@ -47,7 +47,14 @@ _FURTHER = {
     3: ["#940008", "#ff9e7a", "#7a4a2b", "#c9a08e"],
     6: ["#a98f6a", "#3d2b12", "#c9b79c", "#b5a893"],
 }
-_SETTLED = [1, 3, 6]
+# What orbits of a map end on. A map has no minima and no plateaus, whose hues tell its attractors apart.
+FIXED_POINT = 10
+_OF_MAPS = {
+    FIXED_POINT: ["#0072b2", "#d55e00", "#009e73", "#f0e442", "#8fa3b5"],
+    7: ["#cc79a7", "#8c2d62", "#f0c3dc", "#624c2d", "#b5a893"],
+    8: ["#4b1d6b", "#9a6cc0", "#cfb5e6", "#2d4a8a", "#a7a0c0"],
+}
+_SETTLED = [1, 3, 6, FIXED_POINT]
 # The fewest steps are drawn with this share of white, the most with none.
 MAX_TINT = 0.4
 
@@ -227,9 +234,8 @@ def save(figure: Figure, path: str | os.PathLike) -> Figure:
 
 def colour(fate: Fate) -> str:
     """The colour of a fate: that of its outcome, or a relative of it for its further attractors."""
-    if fate.rank == 0:
-        return COLOURS[fate.outcome]
-    return _FURTHER.get(fate.outcome, [COLOURS[fate.outcome]] * MAX_ATTRACTORS)[fate.rank - 1]
+    tones = _OF_MAPS.get(fate.outcome) or [COLOURS[fate.outcome], *_FURTHER.get(fate.outcome, [])]
+    return tones[fate.rank] if fate.rank < len(tones) else tones[0]
 
 
 def line_colour(fate: Fate) -> str:
