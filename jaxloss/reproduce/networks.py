@@ -289,7 +289,9 @@ def relu_xor_sum(settings: Settings) -> Reproduced:
             failed = loss[~solved]
             middle, there = Published("0.25", source, num_runs=20_000), int((np.abs(failed - 0.25) < 1e-3).sum())
             rows += [
-                exact(case, f"failures of {name}: median loss", float(np.median(failed)), middle, num_runs=len(failed)),
+                exact(
+                    case, f"failures of {name}: median loss", float(np.median(failed)), middle, num_runs=len(failed)
+                ),
                 fraction(case, f"failures of {name} whose loss is 1/4", there, len(failed)),
             ]
         outcomes.append(outcome)
