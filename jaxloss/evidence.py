@@ -62,7 +62,7 @@ class Block:
 
     @functools.cached_property
     def rests(self) -> np.ndarray:
-        """Whether it settled or no longer moves, as it may in low precision before its gradient is within tolerance."""
+        """Whether it settled, or no longer moves: low precision may stop it before its gradient is small."""
         ends, rests = self.ends, self.bounded & self.ends.settled
         going = np.flatnonzero(self.bounded & ~rests)
         rests[going] = ends.still[going] | _unmoved(_rows(ends.point, going), _rows(ends.midpoint, going))
@@ -117,7 +117,7 @@ class Block:
         return np.flatnonzero(self.steady & ~self.flat & (captured < 0))
 
     def limits(self, captured: np.ndarray, highest: float) -> np.ndarray:
-        """The limit of the loss on a ray from each of those that are `free`; what is above ``highest`` may be left out."""
+        """The limit of the loss on a ray from each of those that are `free`, where it is at most ``highest``."""
         if highest > self._limits[0]:
             free = self.free(captured)
             point, midpoint = _rows(self.ends.point, free), _rows(self.ends.midpoint, free)
