@@ -1,6 +1,8 @@
 """What is known of every trajectory once it has ended: the input of `outcomes.classify`."""
 
+import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +13,9 @@ from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infimum import is_infimum
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
-from jaxloss.critical_points.locate import POLISHED_AT_ONCE, locate, on_flat_set, spread
+from jaxloss.critical_points.locate import POLISHED_AT_ONCE, locate, on_flat_set, spread_among
 from jaxloss.critical_points.polish import gradient_norms, losses
-from jaxloss.critical_points.table import CriticalPoints, approaches
+from jaxloss.critical_points.table import CriticalPoints, approaches, capture
 from jaxloss.problems import Problem
 from jaxloss.runs import Ends
 
@@ -22,98 +24,210 @@ INFIMUM_TOLERANCE = 1e-6
 
 
 class Findings(NamedTuple):
-    """Everything that the labels rest on.
+    """What all trajectories together show.
 
     Attributes:
-      evidence: of each trajectory.
       table: the critical points.
-      solves: whether the loss of each critical point is the infimum.
       infimum: the greatest lower bound of the objective.
       infimum_source: ``declared``, ``complete search`` or ``best seen``.
     """
 
-    evidence: outcomes.Evidence
     table: CriticalPoints
-    solves: np.ndarray
     infimum: float
     infimum_source: str
 
+    @property
+    def solves(self) -> np.ndarray:
+        """Whether the loss of each critical point is the infimum."""
+        return self.table.loss <= _level(self.infimum)
 
-def gather(problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int) -> Findings:
-    """Examines every end point in float64.
+
+class Block:
+    """The ends of some trajectories, examined in float64; what is costly is found out once.
 
     Args:
       problem: the objective.
-      ends: of all trajectories.
+      ends: of the trajectories.
+      gradient_tolerance: of the trajectories.
+    """
+
+    def __init__(self, problem: Problem, ends: Ends, gradient_tolerance: float):
+        self.problem, self.ends, self.gradient_tolerance = problem, ends, gradient_tolerance
+        self._limits = (-np.inf, np.zeros(0))
+
+    @functools.cached_property
+    def bounded(self) -> np.ndarray:
+        """Whether each trajectory has not diverged."""
+        return ~self.ends.diverged & np.isfinite(self.ends.loss)
+
+    @functools.cached_property
+    def rests(self) -> np.ndarray:
+        """Whether it settled, or no longer moves: low precision may stop it before its gradient is small."""
+        ends, rests = self.ends, self.bounded & self.ends.settled
+        going = np.flatnonzero(self.bounded & ~rests)
+        rests[going] = ends.still[going] | _unmoved(_rows(ends.point, going), _rows(ends.midpoint, going))
+        return rests
+
+    @functools.cached_property
+    def flat(self) -> np.ndarray:
+        """Whether its gradient is exactly zero on an open set."""
+        flat = np.zeros(len(self.bounded), bool)
+        if self.problem.piecewise:
+            resting = np.flatnonzero(self.rests)
+            flat[resting] = is_dead(self.problem, _rows(self.ends.point, resting))
+        return flat
+
+    @functools.cached_property
+    def resting(self) -> np.ndarray:
+        """Numbers of those that rest where a critical point may be."""
+        return np.flatnonzero(self.rests & ~self.flat)
+
+    @functools.cached_property
+    def steady(self) -> np.ndarray:
+        """Whether it neither diverged nor goes round for ever."""
+        return self.bounded & ~self.ends.chaotic & (self.ends.period == 0)
+
+    @functools.cached_property
+    def moving(self) -> np.ndarray:
+        """Numbers of those that are on their way."""
+        return np.flatnonzero(self.steady & ~self.rests)
+
+    @functools.cached_property
+    def loss(self) -> np.ndarray:
+        """Float64; infinite where it diverged."""
+        loss = losses(self.problem, self.ends.point)
+        loss[np.flatnonzero(~self.bounded)] = np.inf
+        return loss
+
+    def captured(self, at_rest: np.ndarray) -> np.ndarray:
+        """The critical point that each trajectory has reached, -1 for none, given those of `resting`."""
+        captured = np.full(len(self.bounded), -1, np.int32)
+        captured[self.resting] = at_rest
+        return captured
+
+    def settled(self, captured: np.ndarray) -> np.ndarray:
+        """What no longer moves, though rounding keeps its gradient above the tolerance, rests on a valley's floor."""
+        settled = self.rests & (self.ends.settled | (captured >= 0))
+        stuck = np.flatnonzero(self.rests & ~settled & ~self.flat)
+        settled[stuck] = on_flat_set(self.problem, _rows(self.ends.point, stuck))
+        return settled
+
+    def free(self, captured: np.ndarray) -> np.ndarray:
+        """Numbers of those that may run to infinity."""
+        return np.flatnonzero(self.steady & ~self.flat & (captured < 0))
+
+    def limits(self, captured: np.ndarray, highest: float) -> np.ndarray:
+        """The limit of the loss on a ray from each of those that are `free`, where it is at most ``highest``."""
+        if highest > self._limits[0]:
+            free = self.free(captured)
+            point, midpoint = _rows(self.ends.point, free), _rows(self.ends.midpoint, free)
+            self._limits = highest, descending_limit(self.problem, point, midpoint, highest=highest)
+        return self._limits[1]
+
+    def evidence(self, findings: Findings, at_rest: np.ndarray | None = None) -> outcomes.Evidence:
+        """What is known of each trajectory.
+
+        Args:
+          findings: of all trajectories.
+          at_rest: the critical point that each of `resting` has reached; None to look it up.
+
+        Returns:
+          The evidence.
+        """
+        problem, ends, table = self.problem, self.ends, findings.table
+        if at_rest is None:
+            at_rest = capture(table, _rows(ends.point, self.resting), self.gradient_tolerance)
+        captured = self.captured(at_rest)
+        settled, free, highest = self.settled(captured), self.free(captured), _level(findings.infimum)
+        at_infimum = self.bounded & (self.loss <= highest)
+        to_infinity = np.zeros(len(self.bounded), bool)
+        # Not on the way back: far out, single precision may lose the outward part of a step.
+        outwards = _sizes(_rows(ends.point, free)) >= 0.999 * _sizes(_rows(ends.midpoint, free))
+        to_infinity[free] = (self.limits(captured, highest) <= highest) & (settled[free] | outwards)
+        captured = _captured_by_flat_set(table, captured, settled & at_infimum & ~to_infinity, highest)
+        stalled = np.zeros(len(self.bounded), bool)
+        restless = np.flatnonzero(self.bounded & ~settled & ~to_infinity & ~ends.chaotic & (ends.period <= 1))
+        rays = self.steady[restless] & ~self.flat[restless]
+        stalled[restless] = _stalled(problem, table, ends, restless, self.loss[restless], rays, findings.infimum)
+        return outcomes.Evidence(
+            diverged=~self.bounded,
+            period=ends.period,
+            chaotic=ends.chaotic,
+            settled=settled,
+            # An open set of minima (a loss of zero wherever a margin is kept) is no trap.
+            dead=self.flat & ~at_infimum,
+            captured=captured,
+            at_infimum=at_infimum,
+            to_infinity=to_infinity,
+            stalled=stalled,
+        )
+
+
+class Points(Sequence[np.ndarray]):
+    """End points of chosen trajectories of each block, read when they are asked for."""
+
+    def __init__(self, blocks: Sequence[Block], which: Sequence[np.ndarray]):
+        self._blocks, self._which = blocks, which
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def __getitem__(self, i):
+        if i >= len(self._which):
+            raise IndexError(i)
+        return _rows(self._blocks[i].ends.point, self._which[i])
+
+
+def survey(
+    problem: Problem, blocks: Sequence[Block], bounds: np.ndarray, *, gradient_tolerance: float, seed: int
+) -> tuple[Findings, list[np.ndarray]]:
+    """Finds the critical points and the infimum, from the ends of all trajectories.
+
+    Args:
+      problem: the objective.
+      blocks: all trajectories, in blocks that are asked for one after the other, several times; what is found does
+        not depend on how they are parted.
       bounds: of the grid's initial points, for the multi-start, shape ``[parameter, 2]``.
       gradient_tolerance: of the trajectories.
       seed: of the multi-start.
 
     Returns:
-      The findings.
+      The findings; and for each block, which critical point each of `Block.resting` has reached.
     """
-    bounded = ~ends.diverged & np.isfinite(ends.loss)
-    rests = bounded & ends.settled
-    going = np.flatnonzero(bounded & ~rests)
-    # In low precision a trajectory may rest before its gradient is within tolerance.
-    rests[going] = ends.still[going] | _unmoved(_rows(ends.point, going), _rows(ends.midpoint, going))
-
-    dead = np.zeros(len(bounded), bool)
-    if problem.piecewise:
-        resting = np.flatnonzero(rests)
-        dead[resting] = is_dead(problem, _rows(ends.point, resting))
-    steady = bounded & ~ends.chaotic & (ends.period == 0)
-
-    captured = np.full(len(bounded), -1, np.int32)
-    resting, moving = np.flatnonzero(rests & ~dead), np.flatnonzero(steady & ~rests)
-    table, captured[resting], certificates = locate(
+    resting, moving = zip(*((block.resting, block.moving) for block in blocks), strict=True)
+    on_their_way = spread_among(moving, POLISHED_AT_ONCE)
+    table, captured, certificates = locate(
         problem,
         bounds,
-        _rows(ends.point, resting),
-        moving=_rows(ends.point, spread(moving, POLISHED_AT_ONCE)),
+        Points(blocks, resting),
+        moving=np.concatenate(list(Points(blocks, on_their_way))),
         gradient_tolerance=gradient_tolerance,
         seed=seed,
     )
-
-    # What no longer moves, though rounding keeps its gradient above the tolerance, rests on the floor of a valley.
-    settled = rests & (ends.settled | (captured >= 0))
-    stuck = np.flatnonzero(rests & ~settled & ~dead)
-    settled[stuck] = on_flat_set(problem, _rows(ends.point, stuck))
-
-    loss = losses(problem, ends.point)
-    loss[np.flatnonzero(~bounded)] = np.inf
-    free = np.flatnonzero(steady & ~dead & (captured < 0))
-    point, midpoint = _rows(ends.point, free), _rows(ends.midpoint, free)
+    if problem.infimum is not None:
+        return Findings(table, float(problem.infimum), "declared"), captured
+    lowest = min([_least(table.loss), *(_least(block.loss) for block in blocks)])
     # Only a ray that falls to the lowest loss seen so far can matter, to its trajectory or to the infimum.
-    seen = (
-        min(table.loss.min(initial=np.inf), loss.min(initial=np.inf)) if problem.infimum is None else problem.infimum
-    )
-    limit = descending_limit(problem, point, midpoint, highest=_level(float(seen)))
-    infimum, source = _infimum(problem, certificates, bounds, table, loss, limit, ends.loss[ends.diverged])
-    highest = _level(infimum)
-    at_infimum = bounded & (loss <= highest)
-    to_infinity = np.zeros(len(bounded), bool)
-    # Not on the way back: far out, single precision may lose the outward part of a step.
-    to_infinity[free] = (limit <= highest) & (settled[free] | (_sizes(point) >= 0.999 * _sizes(midpoint)))
-    captured = _captured_by_flat_set(table, captured, settled & at_infimum & ~to_infinity, highest)
+    rays = [
+        _least(block.limits(block.captured(at_rest), _level(lowest)))
+        for block, at_rest in zip(blocks, captured, strict=True)
+    ]
+    best, diverged = min([lowest, *rays]), min(_least(block.ends.loss[block.ends.diverged]) for block in blocks)
+    return Findings(table, *_infimum(problem, certificates, bounds, best, diverged)), captured
 
-    stalled = np.zeros(len(bounded), bool)
-    restless = np.flatnonzero(bounded & ~settled & ~to_infinity & ~ends.chaotic & (ends.period <= 1))
-    rays = steady[restless] & ~dead[restless]
-    stalled[restless] = _stalled(problem, table, ends, restless, loss[restless], rays, infimum)
-    evidence = outcomes.Evidence(
-        diverged=~bounded,
-        period=ends.period,
-        chaotic=ends.chaotic,
-        settled=settled,
-        # An open set of minima (a loss of zero wherever a margin is kept) is no trap.
-        dead=dead & ~at_infimum,
-        captured=captured,
-        at_infimum=at_infimum,
-        to_infinity=to_infinity,
-        stalled=stalled,
-    )
-    return Findings(evidence, table, table.loss <= highest, infimum, source)
+
+def gather(
+    problem: Problem, ends: Ends, bounds: np.ndarray, *, gradient_tolerance: float, seed: int
+) -> tuple[Findings, outcomes.Evidence]:
+    """What trajectories that are all in memory show together, and what is known of each; see `survey`."""
+    block = Block(problem, ends, gradient_tolerance)
+    findings, (at_rest,) = survey(problem, [block], bounds, gradient_tolerance=gradient_tolerance, seed=seed)
+    return findings, block.evidence(findings, at_rest)
+
+
+def _least(values: np.ndarray) -> float:
+    """The smallest of some numbers, NaN apart; infinity for none."""
+    return float(np.fmin.reduce(values, initial=np.inf))
 
 
 def _unmoved(points: np.ndarray, midpoints: np.ndarray) -> np.ndarray:
@@ -186,21 +300,12 @@ def _fades(problem: Problem, points: np.ndarray, midpoints: np.ndarray) -> np.nd
 
 
 def _infimum(
-    problem: Problem,
-    certificates: Certificates | None,
-    bounds: np.ndarray,
-    table: CriticalPoints,
-    losses: np.ndarray,
-    limits: np.ndarray,
-    diverged: np.ndarray,
+    problem: Problem, certificates: Certificates | None, bounds: np.ndarray, best: float, diverged: float
 ) -> tuple[float, str]:
-    """The greatest lower bound, and where it comes from."""
-    if problem.infimum is not None:
-        return float(problem.infimum), "declared"
-    best = float(min(part.min(initial=np.inf) for part in (table.loss, losses, limits)))
+    """The greatest lower bound, and where it comes from, given the lowest losses of the bounded and of the others."""
     tolerance = INFIMUM_TOLERANCE * (1 + abs(best))
     # A run that diverges downwards, below everything else, shows that the objective has no lower bound.
-    if np.any(diverged < best - tolerance):
+    if diverged < best - tolerance:
         return -math.inf, "best seen"
     if certificates is not None and is_infimum(problem, certificates, bounds, best, tolerance):
         return best, "complete search"

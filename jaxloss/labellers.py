@@ -125,11 +125,11 @@ class ProblemRunner:
         del hyperparameters
         options, bounds = self.options, self.bound.initial_bounds()
         with computing_in("float64", self.space):
-            findings = gather(
+            findings, evidence = gather(
                 self.space, ends, bounds, gradient_tolerance=options.gradient_tolerance, seed=options.seed
             )
         table = findings.table
-        labels = outcomes.classify(findings.evidence, table.kind, findings.solves)
+        labels = outcomes.classify(evidence, table.kind, findings.solves)
         passing = [outcomes.OUTCOMES[name] for name in ("unfinished", "saddle")]
         attrs = {
             "infimum": findings.infimum,

@@ -141,7 +141,7 @@ def sweep(
     check_once(jax.devices()[0])
     ends, layout = run_grid(problem, bound, options, progress)
     with timing.phase("labels"), compiling(layout.compilation), computing_in("float64", problem):
-        findings = gather(
+        findings, evidence = gather(
             problem,
             ends,
             bound.initial_bounds(),
@@ -149,7 +149,8 @@ def sweep(
             seed=options.seed,
         )
     with timing.phase("labels"), compiling(layout.compilation):
-        return _to_dataset(problem, bound, options, ends, findings).assign_attrs(layout._asdict())
+        labels = outcomes.classify(evidence, findings.table.kind, findings.solves)
+        return _to_dataset(problem, bound, options, ends, findings, labels).assign_attrs(layout._asdict())
 
 
 def validate(problem: Problem, grid: Grid, options: RunOptions) -> BoundGrid:
@@ -269,10 +270,9 @@ def _path_variables(
 
 
 def _to_dataset(
-    problem: Problem, bound: BoundGrid, options: RunOptions, ends: Ends, findings: Findings
+    problem: Problem, bound: BoundGrid, options: RunOptions, ends: Ends, findings: Findings, labels: outcomes.Labels
 ) -> xr.Dataset:
     table = findings.table
-    labels = outcomes.classify(findings.evidence, table.kind, findings.solves)
     axes, initial = tuple(bound.grid.axes), bound.initial_axes
     columns = {
         "outcome": labels.outcome,

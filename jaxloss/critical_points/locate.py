@@ -1,5 +1,8 @@
 """Which critical point each end point has reached, and the table that this search fills."""
 
+import functools
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxloss.critical_points.certificates import Certificates
@@ -29,12 +32,12 @@ MAX_PARAMETERS_FOR_EVERY_STEP = 24
 def locate(
     problem: Problem,
     bounds: np.ndarray,
-    end_points: np.ndarray,
+    end_points: Sequence[np.ndarray],
     *,
     moving: np.ndarray | None = None,
     gradient_tolerance: float,
     seed: int,
-) -> tuple[CriticalPoints, np.ndarray, Certificates | None]:
+) -> tuple[CriticalPoints, list[np.ndarray], Certificates | None]:
     """The table of critical points, and the one that each end point has reached.
 
     A complete search of ``bounds`` where that is possible, else a multi-start there, and a sample of the end points
@@ -45,50 +48,64 @@ def locate(
     Args:
       problem: the objective.
       bounds: of the multi-start, shape ``[parameter, 2]``.
-      end_points: of settled trajectories, shape ``[point, parameter]``, any number.
+      end_points: of settled trajectories, in any number of parts of shape ``[point, parameter]``, which are asked
+        for one after the other; the result does not depend on how they are parted.
       moving: where other trajectories were when their budget was spent, shape ``[point, parameter]``; what they
         may be on their way to joins the table.
       gradient_tolerance: of the trajectories.
       seed: of the multi-start.
 
     Returns:
-      The table; for each end point an index into it, -1 for none; and what is proven, None where no proof is
-      possible.
+      The table; for each end point of each part an index into it, -1 for none; and what is proven, None where no
+      proof is possible.
     """
+    everywhere = [np.arange(len(points)) for points in end_points]
     if problem.num_parameters > MAX_PARAMETERS:
-        return empty_table(problem.num_parameters), np.full(len(end_points), -1), None
+        return empty_table(problem.num_parameters), [np.full(len(which), -1) for which in everywhere], None
     certificates = None
     if problem.num_parameters <= MAX_PARAMETERS_TO_PROVE:
-        certificates, _ = prove(problem, bounds, max_boxes=MAX_BOXES)
+        certificates = _proven(problem, tuple(map(tuple, bounds.tolist())))
     if certificates is not None and certificates.complete:
         starts = known_points(problem)
     else:
         starts = multi_starts(problem, bounds, num_starts=None, seed=seed)
     if moving is not None:
         starts = np.concatenate([starts, spread(moving, POLISHED_AT_ONCE)])
-    polished = _polished_nearby(problem, starts, spread(end_points, POLISHED_AT_ONCE).astype(np.float64))
+    sample = rows_of(end_points, spread_among(everywhere, POLISHED_AT_ONCE))
+    polished = _polished_nearby(problem, starts, sample.astype(np.float64))
 
     def table_of(polished: Polished) -> CriticalPoints:
         if certificates is None:
             return build_table(problem, polished)
         return certified_table(problem, certificates, polished)
 
+    def captured_by(table: CriticalPoints) -> list[np.ndarray]:
+        # In few bytes: there may be many of them.
+        least = np.min_scalar_type(-max(len(table.loss), 1))
+        return [capture(table, points, gradient_tolerance).astype(least) for points in end_points]
+
     table = table_of(polished)
-    captured = capture(table, end_points, gradient_tolerance)
+    captured = captured_by(table)
     for _ in range(MAX_ROUNDS):
-        lost = np.flatnonzero(captured < 0)
+        lost = [np.flatnonzero(part < 0) for part in captured]
         if problem.num_parameters > MAX_PARAMETERS_FOR_EVERY_STEP:
-            lost = spread(lost, POLISHED_AT_ONCE)
-        left = end_points[lost].astype(np.float64)
-        near = left[_near_strict_point(spectrum(problem, left), left)]
-        if not len(near):
+            lost = spread_among(lost, POLISHED_AT_ONCE)
+        near = [_near(problem, points, which) for points, which in zip(end_points, lost, strict=True)]
+        if not any(map(len, near)):
             break
-        polished = joined(polished, polish(problem, spread(near, POLISHED_AT_ONCE)))
+        found = rows_of(end_points, spread_among(near, POLISHED_AT_ONCE)).astype(np.float64)
+        polished = joined(polished, polish(problem, found))
         known, table = len(table.copies), table_of(polished)
-        captured = capture(table, end_points, gradient_tolerance)
+        captured = captured_by(table)
         if len(table.copies) == known:
             break
     return table, captured, certificates
+
+
+@functools.lru_cache(maxsize=8)
+def _proven(problem: Problem, bounds: tuple[tuple[float, float], ...]) -> Certificates | None:
+    """What is proven does not depend on where trajectories end: once for all sweeps of a problem over one box."""
+    return prove(problem, np.array(bounds), max_boxes=MAX_BOXES)[0]
 
 
 def on_flat_set(problem: Problem, points: np.ndarray) -> np.ndarray:
@@ -127,6 +144,27 @@ def spread(rows: np.ndarray, num: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, num).round().astype(int)]
 
 
+def spread_among(which: Sequence[np.ndarray], num: int) -> list[np.ndarray]:
+    """`spread` of indices that are parted: those of them that are chosen, part by part.
+
+    Examples:
+      >>> [part.tolist() for part in spread_among([np.arange(4), np.arange(10, 16)], 4)]
+      [[0, 3], [12, 15]]
+    """
+    ends = np.cumsum([len(part) for part in which])
+    chosen = spread(np.arange(ends[-1]), num)
+    firsts = ends - [len(part) for part in which]
+    return [
+        part[chosen[(chosen >= first) & (chosen < end)] - first]
+        for part, first, end in zip(which, firsts, ends, strict=True)
+    ]
+
+
+def rows_of(parts: Sequence[np.ndarray], which: Sequence[np.ndarray]) -> np.ndarray:
+    """Chosen rows of parts, one after the other."""
+    return np.concatenate([part[rows] for part, rows in zip(parts, which, strict=True)])
+
+
 def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarray) -> Polished:
     """Both polished; from an end point a search may only go as far as one could have captured it."""
     polished = polish(problem, end_points)
@@ -134,6 +172,12 @@ def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarra
     near = moved <= LARGEST_CAPTURE_RADIUS * (1 + np.linalg.norm(end_points, axis=1))
     polished = polished._replace(converged=polished.converged & near)
     return joined(polish_starts(problem, starts), polished)
+
+
+def _near(problem: Problem, points: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Those of some end points that have a critical point close by."""
+    left = points[which].astype(np.float64)
+    return which[_near_strict_point(spectrum(problem, left), left)] if len(left) else which
 
 
 def _near_strict_point(found: Spectrum, points: np.ndarray) -> np.ndarray:
