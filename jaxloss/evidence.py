@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -172,10 +172,9 @@ class Points(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._which)
 
-    def __getitem__(self, i):
-        if i >= len(self._which):
-            raise IndexError(i)
-        return _rows(self._blocks[i].ends.point, self._which[i])
+    def __getitem__(self, index: Any) -> Any:
+        which = self._which[index]
+        return _rows(self._blocks[index].ends.point, which)
 
 
 def survey(

@@ -163,7 +163,7 @@ def _plot_medians(ax: Axes, rows: Sequence[Row]) -> None:
     ours = np.array([row.ours for row in rows])
     bars = np.array([[row.ours - row.low, row.high - row.ours] for row in rows]).T
     ax.errorbar(ours, places, xerr=bars, fmt="o", markersize=4, color=style.INK, elinewidth=0.8)
-    ax.scatter([row.published for row in rows], places, marker="D", s=22, color=_DIFFERS, zorder=3)
+    ax.scatter([row.published or np.nan for row in rows], places, marker="D", s=22, color=_DIFFERS, zorder=3)
     ax.axvline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2.5)))
     ax.set_yticks(places, [row.quantity.split(":")[0] for row in rows], fontsize=7)
     ax.invert_yaxis()
