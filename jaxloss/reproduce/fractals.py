@@ -398,19 +398,24 @@ def trainability_zoom(settings: Settings) -> Reproduced:
         _our_dimension(case, f"{shown}, frame {width:.1e} decades wide", frame, sizes, None, seed)
         for frame, width in zip(main.converged, main.width, strict=True)
     ]
-    rows.append(_decades(case, shown, main, min(ZOOM, (num - 1) / 3)))
+    rows += [_decades(case, name, zoom, min(ZOOM, (num - 1) / 3)) for name, zoom in zooms.items()]
     found = {name: _zoom_dimension(case, zoom, BY_NAME[name], num, seed) for name, zoom in zooms.items()}
     rows += found.values()
     if len(found) > 2:
         rows.append(_order(case, found, seed))
+    # A zoom that has lost the border is shorter.
+    changed = np.full((len(zooms), max(len(zoom.width) for zoom in zooms.values())), np.nan)
+    for row, zoom in zip(changed, zooms.values(), strict=True):
+        row[: len(zoom.changed)] = zoom.changed
     data = xr.Dataset(
         {
             "converged": (("frame", "across", "up"), np.stack(main.converged).astype(np.int8)),
             "centre": (("frame", "axis"), main.centre),
             "width": ("frame", main.width),
-            "changed_by_ulp": ("frame", main.changed),
+            "changed_by_ulp": (("condition", "zoom_frame"), changed),
+            "zoom_width": ("zoom_frame", max((zoom.width for zoom in zooms.values()), key=len)),
         },
-        coords={"axis": list(BY_NAME[shown].axes)},
+        coords={"axis": list(BY_NAME[shown].axes), "condition": list(zooms)},
         attrs={"shown": shown, "num_steps": NUM_STEPS, "resolved": RESOLVED},
     )
     return Reproduced(tuple(rows), data)
@@ -467,15 +472,15 @@ def _edges(labels: np.ndarray) -> np.ndarray:
 
 
 def _zoom_dimension(case: str, zoom: Zoom, condition: Condition, num: int, seed: int) -> Row:
-    """Their estimator as they use it: one median over all the frames of a zoom."""
-    frames = zoom.converged[: zoom.num_resolved]
-    found = trainability_dimension([frame.astype(np.int8) for frame in frames], seed=seed)
-    source = f"{PAPER}: frames of 4096 pixels a side about another point, more of them; ours have {num}"
-    quantity = f"{condition.name}: dimension, their median over the {len(frames)} frames that float64 resolves"
-    size = sum(frame.size for frame in frames)
-    return _dimension(
-        case, quantity, found.dimension, found.interval, size, Published(condition.dimension, source), ""
+    """Their estimator as they use it: one median over all frames of a zoom, resolved by float64 or not."""
+    found = trainability_dimension([frame.astype(np.int8) for frame in zoom.converged], seed=seed)
+    source = (
+        f"{PAPER}: frames of 4096 pixels a side about another point, more of them; ours have {num}, and float64 "
+        f"resolves {zoom.num_resolved} of {len(zoom.converged)}"
     )
+    quantity = f"{condition.name}: dimension, their median over {len(zoom.converged)} frames"
+    size, published = sum(frame.size for frame in zoom.converged), Published(condition.dimension, source)
+    return _dimension(case, quantity, found.dimension, found.interval, size, published, "")
 
 
 def _decades(case: str, name: str, zoom: Zoom, factor: float) -> Row:

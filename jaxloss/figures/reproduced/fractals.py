@@ -1,10 +1,11 @@
 """Fractal borders of trainability."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ _AXES = {
     "offset": "offset of the input weights",
 }
 _COLUMNS = 4
+# The six conditions, in the order of the published dimensions.
+_DASHES = ((0, (1, 1)), (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (2, 2)), "solid", (0, (6, 2)))
 # Of a zoom, as many as leave room for what is measured on them.
 _FRAMES = 9
 
@@ -133,10 +136,7 @@ def plot_zoom(reproduced: Reproduced, *, path: str | os.PathLike | None = None) 
     slope.set_ylim(0.4, 2.1)
     _title(slope, "dimension D of each frame", "")
     slope.set_ylabel("D, with 95 % interval")
-    rounding.plot(width, 100 * data["changed_by_ulp"].values, **look)
-    rounding.axhline(100 * data.attrs["resolved"], color=_DIFFERS, linewidth=0.8, linestyle=(0, (4, 2.5)))
-    _title(rounding, "labels that rounding changes: one ulp", "")
-    rounding.set_ylabel("per cent")
+    _plot_rounding(rounding, data, look)
     for ax in (slope, rounding):
         ax.set_xscale("log")
         style.log_ticks(ax.xaxis, float(width.min()), float(width.max()), most=5)
@@ -157,6 +157,23 @@ def plot_zoom(reproduced: Reproduced, *, path: str | os.PathLike | None = None) 
     return style.finish(figure, 2.85 * height, _KEY, path, others=others)
 
 
+def _plot_rounding(ax: Axes, data: xr.Dataset, look: Mapping[str, Any]) -> None:
+    """How many labels one unit in the last place of the learning rates changes, condition by condition."""
+    for name, dashes in zip(data["condition"].values, _DASHES, strict=False):
+        line = {
+            **look,
+            "linestyle": dashes,
+            "markersize": 4 if name == data.attrs["shown"] else 0,
+            "label": str(name),
+        }
+        ax.plot(data["zoom_width"].values, 100 * data["changed_by_ulp"].sel(condition=name).values, **line)
+    if data.sizes["condition"] > 1:
+        ax.legend(fontsize=6.5, handlelength=3, loc="upper left")
+    ax.axhline(100 * data.attrs["resolved"], color=_DIFFERS, linewidth=0.8, linestyle=(0, (4, 2.5)))
+    _title(ax, "labels that rounding changes: one ulp", "")
+    ax.set_ylabel("per cent")
+
+
 def _plot_medians(ax: Axes, rows: Sequence[Row]) -> None:
     """The dimension of each condition, the median over its own zoom, beside the published one."""
     places = np.arange(len(rows))
@@ -167,7 +184,8 @@ def _plot_medians(ax: Axes, rows: Sequence[Row]) -> None:
     ax.axvline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2.5)))
     ax.set_yticks(places, [row.quantity.split(":")[0] for row in rows], fontsize=7)
     ax.invert_yaxis()
-    ax.set_xlabel("D: the paper's median over all frames")
+    ax.set_xlabel("D, their median")
+    ax.set_xlim(0, 2.1)
     _title(ax, "all six conditions", "")
     _open(ax)
 
