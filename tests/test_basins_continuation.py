@@ -333,6 +333,7 @@ class TestFigures:
                 draw(neuron)
 
 
+@pytest.mark.slow
 class TestScript:
     FILES = ("basins.png", "bifurcation.png", "flow.png")
 

@@ -28,7 +28,10 @@ class Fresh(list):
         return (self[i] for i in range(len(self)))
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = ("two-minima-binary", "separable-but-stuck")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES])
 def test_blocks_change_nothing(name):
     problem, tolerance = load_problem(name), 1e-6
     grid = Grid({**CASES[name], "learning_rate": Axis.log(0.05, 5.0, 3)})

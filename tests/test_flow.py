@@ -136,6 +136,7 @@ class TestBasins:
         )
         np.testing.assert_array_equal(found.outcome == OUTCOMES["dead"], points.sum(axis=1) < 0)
 
+    @pytest.mark.slow
     def test_to_infinity(self):
         """Cross-entropy on separable data: every path leaves for infinity, which gradient descent needs ages for."""
         problem = neuron_problem("sigmoid", "cross_entropy", [[-2.0], [-1.0], [1.0], [2.5]], [0, 0, 1, 1])
@@ -143,6 +144,7 @@ class TestBasins:
         assert (found.outcome == OUTCOMES["infimum_at_infinity"]).all()
         assert found.attrs["agreement"] == 1
 
+    @pytest.mark.slow
     def test_data_in_both_precisions(self):
         problem = load_problem("loss-comparison")
         grid = Grid({"weight[0]": Axis.linear(-4, 4, 5), "bias": Axis.linear(-4, 4, 5)})

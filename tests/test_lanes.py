@@ -111,7 +111,7 @@ SHAPED = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["unary", "binary", "shaped"]), st.integers(0, 6)), min_size=1, max_size=8

@@ -114,6 +114,7 @@ class TestParts:
                 rates = settings.rates(contender)
                 assert rates[script.nearest(rates, contender.default)] == pytest.approx(contender.default)
 
+    @pytest.mark.slow
     def test_descent_is_stable_at_every_minimum_of_the_neurons(self, script):
         for name in ("loss comparison", "auer 3a"):
             case = script.CASES[name]
@@ -133,6 +134,7 @@ class TestParts:
         assert found.outcome.tolist() == [1, 3, 1, 1, 9]
         assert found.infimum == pytest.approx(0.063950 / 2, abs=1e-6)
 
+    @pytest.mark.slow
     def test_plateaus_stay_and_the_infimum_at_infinity_needs_every_sample(self, script):
         """Two steps decide nothing from small weights: what they were remains. Large ones solve XOR, whatever."""
         case = script.CASES["xor 2-2-1 ±1"]
@@ -147,6 +149,7 @@ class TestParts:
         assert found.outcome.tolist() == [0, 4, 2]
         assert found.right.tolist() == [False, False, True]
 
+    @pytest.mark.slow
     def test_the_minimum_of_the_stuck_neuron_does_not_classify(self, script):
         case = script.CASES["separable"]
         ends = np.array([[0.7, 0.84], [-0.5, 1.5], [0.3, 2.0]])
@@ -167,6 +170,7 @@ def test_cross_entropy_of_the_stuck_neuron_is_that_of_its_class(script):
     assert float(crossed.objective({"weight": weight})) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 class TestQuickRun:
     def test_rows_are_complete_and_add_up(self, script, quick):
         found, _ = quick

@@ -1152,6 +1152,7 @@ class TestSafranShamir:
         np.testing.assert_allclose(first, swapped, rtol=1e-5)
         assert np.abs(first - other).max() > 0.1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("k", "seed", "loss", "smallest"), [(6, 614, 0.0251, 0.0047), (7, 5, 0.0232, 0.0141), (8, 9, 0.0215, 0.0213)]
     )

@@ -206,6 +206,7 @@ class TestZoom:
 
 
 class TestFiguresAndScript:
+    @pytest.mark.slow
     def test_the_script(self, tmp_path):
         path = Path(__file__).parents[1] / "scripts" / "refinement.py"
         script = runpy.run_path(str(path))

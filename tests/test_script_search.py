@@ -13,6 +13,8 @@ from scipy.optimize import linprog, minimize
 
 import jaxloss
 
+# Of a script that has done its work: with the long reproductions.
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search_loss_comparison.py"
 PACKAGED = ([[-4.0, 0.0, 0.5, 1.0, 1.5]], [[1.0, 0.0, 1.0, 0.0, 1.0]])
 
