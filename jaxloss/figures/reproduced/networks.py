@@ -262,12 +262,14 @@ def plot_dead_at_birth(reproduced: Reproduced, *, path: str | os.PathLike | None
     Returns:
       The figure.
     """
-    data, num = reproduced.data, int(reproduced.data.attrs["num_runs"])
+    data = reproduced.data
+    few, many = (int(data.attrs[name]) for name in ("num_runs", "num_runs_exact"))
     depth, widths = data["depth"].values, data["width"].values
     figure, body = style.new_figure(
         "ReLU networks that are dead at birth: the deeper and the narrower, the more",
-        f"One input, no biases, normal weights; {num:,} draws for each point, whose 95 % interval is smaller than "
-        "the marker. Bands: from the lower bound of Lu et al. 2020 to the upper bound; depth 3 and width 1 are exact",
+        f"One input, no biases, normal weights; {few:,} draws for each point, {many:,} where the probability is known "
+        "(depth 3 and width 1); 95 % intervals are smaller than the markers. Bands: from the lower bound of Lu et al. "
+        "2020 to the upper bound",
         width=8.0,
     )
     ax = body.subplots()
@@ -276,8 +278,7 @@ def plot_dead_at_birth(reproduced: Reproduced, *, path: str | os.PathLike | None
         ax.fill_between(
             depth, data["lower"].values[i], data["upper"].values[i], color=colour, alpha=0.25, linewidth=0
         )
-        share = data["dead"].values[i] / num
-        ax.plot(depth, share, marker=marker, markersize=4.5, linewidth=0.8, color=colour)
+        ax.plot(depth, data["dead"].values[i], marker=marker, markersize=4.5, linewidth=0.8, color=colour)
         entries.append((Line2D([], [], marker=marker, markersize=4.5, linewidth=0.8, color=colour), f"width {width}"))
     entries.append((Patch(facecolor=style.MUTED, alpha=0.25), "between the bounds"))
     ax.set_xscale("log")
