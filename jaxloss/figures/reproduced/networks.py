@@ -267,9 +267,9 @@ def plot_dead_at_birth(reproduced: Reproduced, *, path: str | os.PathLike | None
     depth, widths = data["depth"].values, data["width"].values
     figure, body = style.new_figure(
         "ReLU networks that are dead at birth: the deeper and the narrower, the more",
-        f"One input, no biases, normal weights; {few:,} draws for each point, {many:,} where the probability is known "
-        "(depth 3 and width 1); 95 % intervals are smaller than the markers. Bands: from the lower bound of Lu et al. "
-        "2020 to the upper bound",
+        f"One input, no biases, normal weights; {few:,} draws for each point, {many:,} where the probability is "
+        "known (depth 3 and width 1); 95 % intervals are smaller than the markers. Bands: from the lower bound of Lu "
+        "et al. 2020 to the upper bound",
         width=8.0,
     )
     ax = body.subplots()
