@@ -168,6 +168,8 @@ def _plot_rounding(ax: Axes, data: xr.Dataset, look: Mapping[str, Any]) -> None:
         }
         ax.plot(data["zoom_width"].values, 100 * data["changed_by_ulp"].sel(condition=name).values, **line)
     if data.sizes["condition"] > 1:
+        # Room for the names above the lines.
+        ax.set_ylim(top=1.9 * 100 * float(np.nanmax(data["changed_by_ulp"].values)))
         ax.legend(fontsize=6.5, handlelength=3, loc="upper left")
     ax.axhline(100 * data.attrs["resolved"], color=_DIFFERS, linewidth=0.8, linestyle=(0, (4, 2.5)))
     _title(ax, "labels that rounding changes: one ulp", "")
