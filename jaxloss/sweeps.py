@@ -109,7 +109,7 @@ def sweep(
       ``gradient_norm``, ``num_steps``, ``period``, ``end_point`` (by ``parameter``); over the initial axes
       alone ``initial_loss`` and ``initial_gradient``; and the table of critical points: ``location``,
       ``critical_point_loss``, ``eigenvalues``, ``kind``, ``certified``. Attributes: the spec, seed, versions,
-      the infimum and where it came from, and the tile size and compilation, which change nothing but the speed.
+      the infimum and where it came from, the tile size, which changes nothing but the speed, and the compilation.
 
     Raises:
       InputError: an option or an axis that does not fit, or a request too large for the memory.

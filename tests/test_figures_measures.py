@@ -10,7 +10,7 @@ from test_measure import MAP_OUTCOMES, plane, starts, stored
 
 from jaxloss import InputError
 from jaxloss.basins import basin_entropy
-from jaxloss.basins.entropy_map import box_entropies
+from jaxloss.basins.entropy import box_entropies
 from jaxloss.basins.summary import measure_map, measure_result
 from jaxloss.figures import plot_all, plot_outcome_map, reading, style
 from jaxloss.figures.measures import plot_basin_entropy, plot_basin_times, plot_boundary_scaling

@@ -18,7 +18,7 @@ from jaxloss.basins import (
     smooth_control,
     uncertainty_exponent,
 )
-from jaxloss.basins.entropy_map import box_entropies
+from jaxloss.basins.entropy import box_entropies
 from jaxloss.basins.summary import MEASURES, Scales, default_scales, measure_map, measure_result
 from jaxloss.basins.times import convergence_times
 from jaxloss.cli import measure

@@ -5,8 +5,7 @@ from jaxloss.basins.continuation import continue_attractors
 from jaxloss.basins.control import smooth_control
 from jaxloss.basins.dimension import BoxCountingDimension, box_counting_dimension
 from jaxloss.basins.disagreement import Disagreement, disagreement
-from jaxloss.basins.entropy import BasinEntropy, basin_entropy
-from jaxloss.basins.entropy_map import box_entropies
+from jaxloss.basins.entropy import BasinEntropy, basin_entropy, box_entropies
 from jaxloss.basins.fractality import BoundaryFractality, is_boundary_fractal, straight_entropy
 from jaxloss.basins.fractions import Interval, outcome_fractions, wilson_interval
 from jaxloss.basins.summary import measure_map, measure_result

@@ -1,4 +1,4 @@
-"""How a run is laid out: what changes its speed and nothing else."""
+"""How a run is laid out: the tiles change its speed and nothing else, the compilation its rounding as well."""
 
 from typing import Any, NamedTuple
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from jaxloss.basins.boxes import SLIDING
-from jaxloss.basins.entropy_map import box_entropies
+from jaxloss.basins.entropy import box_entropies
 from jaxloss.basins.summary import MapMeasures, Scales
 from jaxloss.basins.uncertainty import UncertaintyExponent
 from jaxloss.errors import InputError
