@@ -39,7 +39,7 @@ class Findings(NamedTuple):
     @property
     def solves(self) -> np.ndarray:
         """Whether the loss of each critical point is the infimum."""
-        return self.table.loss <= _level(self.infimum)
+        return self.table.loss <= level(self.infimum)
 
 
 class Block:
@@ -53,7 +53,8 @@ class Block:
 
     def __init__(self, problem: Problem, ends: Ends, gradient_tolerance: float):
         self.problem, self.ends, self.gradient_tolerance = problem, ends, gradient_tolerance
-        self._limits = (-np.inf, np.zeros(0))
+        # The highest limit that was of interest, for whom, and what was found.
+        self._limits = (-np.inf, np.zeros(0, int), np.zeros(0))
 
     @functools.cached_property
     def bounded(self) -> np.ndarray:
@@ -118,11 +119,11 @@ class Block:
 
     def limits(self, captured: np.ndarray, highest: float) -> np.ndarray:
         """The limit of the loss on a ray from each of those that are `free`, where it is at most ``highest``."""
-        if highest > self._limits[0]:
-            free = self.free(captured)
+        free = self.free(captured)
+        if highest > self._limits[0] or not np.array_equal(free, self._limits[1]):
             point, midpoint = _rows(self.ends.point, free), _rows(self.ends.midpoint, free)
-            self._limits = highest, descending_limit(self.problem, point, midpoint, highest=highest)
-        return self._limits[1]
+            self._limits = highest, free, descending_limit(self.problem, point, midpoint, highest=highest)
+        return self._limits[2]
 
     def evidence(self, findings: Findings, at_rest: np.ndarray | None = None) -> outcomes.Evidence:
         """What is known of each trajectory.
@@ -138,7 +139,7 @@ class Block:
         if at_rest is None:
             at_rest = capture(table, _rows(ends.point, self.resting), self.gradient_tolerance)
         captured = self.captured(at_rest)
-        settled, free, highest = self.settled(captured), self.free(captured), _level(findings.infimum)
+        settled, free, highest = self.settled(captured), self.free(captured), level(findings.infimum)
         at_infimum = self.bounded & (self.loss <= highest)
         to_infinity = np.zeros(len(self.bounded), bool)
         # Not on the way back: far out, single precision may lose the outward part of a step.
@@ -208,7 +209,7 @@ def survey(
     lowest = min([_least(table.loss), *(_least(block.loss) for block in blocks)])
     # Only a ray that falls to the lowest loss seen so far can matter, to its trajectory or to the infimum.
     rays = [
-        _least(block.limits(block.captured(at_rest), _level(lowest)))
+        _least(block.limits(block.captured(at_rest), level(lowest)))
         for block, at_rest in zip(blocks, captured, strict=True)
     ]
     best, diverged = min([lowest, *rays]), min(_least(block.ends.loss[block.ends.diverged]) for block in blocks)
@@ -280,8 +281,13 @@ def _sizes(points: np.ndarray) -> np.ndarray:
         return np.sqrt(np.square(_columns(points)).sum(axis=0))
 
 
-def _level(infimum: float) -> float:
-    """Up to where a loss is the infimum."""
+def level(infimum: float) -> float:
+    """Up to where a loss is the infimum.
+
+    Examples:
+      >>> level(-math.inf)
+      -inf
+    """
     return infimum + INFIMUM_TOLERANCE * (1 + abs(infimum)) if math.isfinite(infimum) else infimum
 
 

@@ -11,8 +11,9 @@ import optax
 import xarray as xr
 
 from jaxloss import checks
-from jaxloss.basins.along import check_result, hyperparameter_axes, step_budget
+from jaxloss.basins.along import check_result, step_budget
 from jaxloss.basins.fractions import wilson_interval
+from jaxloss.basins.labels import split_axes
 from jaxloss.errors import InputError
 from jaxloss.grids import LEARNING_RATE, Grid
 from jaxloss.optimizers import Optimizer
@@ -223,7 +224,7 @@ def compare_with_flow(result: xr.Dataset, flow: xr.Dataset, *, confidence: float
         raise InputError("flow must be what jaxloss.flow.sweep_flow returned: it has no variable 'agrees'")
     if not 0 < checks.number("confidence", confidence) < 1:
         raise InputError(f"confidence must lie between 0 and 1, not {confidence}")
-    hyper = hyperparameter_axes(result)
+    hyper = split_axes(result)[1]
     starts = tuple(str(name) for name in result["outcome"].dims if name not in hyper)
     _check_same_starts(result, flow, starts)
     order = (*hyper, *starts)

@@ -17,7 +17,7 @@ from jaxloss.engine import batched, check_once, compiling, computing_in, map_in_
 from jaxloss.engine.calibration import ACCELERATOR_TILE, WHOLE
 from jaxloss.engine.devices import devices
 from jaxloss.errors import InputError, unknown
-from jaxloss.evidence import INFIMUM_TOLERANCE, gather
+from jaxloss.evidence import gather, level
 from jaxloss.grids import LEARNING_RATE, START, Axis, BoundGrid, Grid, ListedGrid, Starts
 from jaxloss.limit_sets import Groups
 from jaxloss.problems import Problem
@@ -148,8 +148,7 @@ class ProblemRunner:
             return keys
         resting = np.flatnonzero(bounded & ends.settled & (ends.period == 0))
         captured = capture(table, ends.point[resting], self.options.gradient_tolerance)
-        best = known.attrs["infimum"] + INFIMUM_TOLERANCE * (1 + abs(known.attrs["infimum"]))
-        names = np.where(table.loss <= best, "global_minimum", "spurious_minimum")
+        names = np.where(table.loss <= level(known.attrs["infimum"]), "global_minimum", "spurious_minimum")
         codes = np.array([outcomes.OUTCOMES[name] for name in names])
         strict = (captured >= 0) & (table.kind[captured] == STRICT_MINIMUM)
         keys[resting[strict]] = key_of(codes[captured[strict]], captured[strict])

@@ -14,8 +14,9 @@ from PIL import Image
 
 from jaxloss import Axis, Grid, InputError, Starts, load_problem, sweep, sweep_map
 from jaxloss.basins import outcome_fractions, wilson_interval
-from jaxloss.basins.along import hyperparameter_axes, read_along
+from jaxloss.basins.along import read_along
 from jaxloss.basins.continuation import continue_attractors
+from jaxloss.basins.labels import split_axes
 from jaxloss.basins.tipping import tipping_probabilities, transitions
 from jaxloss.bifurcation import descent_map
 from jaxloss.figures.continuation import animate_basins, plot_continuation, plot_tipping
@@ -198,7 +199,7 @@ class TestShares:
     def test_any_hyperparameter(self):
         grid = Grid({"x": Axis.linear(-2, 2, 8), "momentum": Axis.linear(0, 0.9, 3)})
         result = sweep(load_problem("cubic-map"), grid, optimizer="momentum", learning_rate=0.1)
-        assert hyperparameter_axes(result) == ("momentum",)
+        assert split_axes(result)[1] == ["momentum"]
         found = continue_attractors(result, along="momentum")
         assert found.momentum.values.tolist() == [0, 0.45, 0.9]
         assert np.isnan(found.edge).all()  # 2/sharpness is the edge of plain descent

@@ -35,17 +35,6 @@ def check_result(result: Any) -> None:
         raise InputError(f"result must be the dataset of sweep or sweep_map, not {show(type(result).__name__)}")
 
 
-def hyperparameter_axes(result: xr.Dataset) -> tuple[str, ...]:
-    """The axes of a result that are no axes of its starts, in grid order.
-
-    Examples:
-      >>> labels = xr.Dataset({"outcome": (("w", "learning_rate"), np.ones((2, 3), np.int8))})
-      >>> hyperparameter_axes(labels)
-      ('learning_rate',)
-    """
-    return tuple(split_axes(result)[1])
-
-
 def step_budget(result: xr.Dataset) -> int:
     """The budget of steps of each trajectory.
 
@@ -80,7 +69,7 @@ def read_along(result: Any, along: str) -> Along:
     check_result(result)
     if "attractor" not in result:
         raise InputError("result must hold the variable 'attractor', as the dataset of sweep or sweep_map does")
-    axes = hyperparameter_axes(result)
+    axes = split_axes(result)[1]
     along = text("along", along)
     if along not in axes:
         if not axes:

@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 
-from jaxloss.basins.along import check_result, hyperparameter_axes, step_budget
+from jaxloss.basins.along import check_result, step_budget
 from jaxloss.basins.fractions import wilson_interval
-from jaxloss.basins.labels import outcome_codes
+from jaxloss.basins.labels import outcome_codes, split_axes
 from jaxloss.checks import number, real_array, whole
 from jaxloss.errors import InputError
 
@@ -66,7 +66,7 @@ def convergence_times(
     if not 0 < number("confidence", confidence) < 1:
         raise InputError(f"confidence must lie between 0 and 1, not {confidence}")
     budget = step_budget(result) if num_steps is None else whole("num_steps", num_steps, 1)
-    axes, names = hyperparameter_axes(result), outcome_codes(result)
+    axes, names = split_axes(result)[1], outcome_codes(result)
     steps = result["num_steps"].astype(np.float64)
     time = steps.where(steps < budget)
     shape = [result.sizes[name] for name in axes]

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxloss.basins.along import check_result, hyperparameter_axes
+from jaxloss.basins.along import check_result
 from jaxloss.basins.fractions import wilson_interval
-from jaxloss.basins.labels import outcome_codes
+from jaxloss.basins.labels import outcome_codes, split_axes
 from jaxloss.outcomes import SOLVED, TRAPPED, UNSTABLE
 
 GROUPS: dict[str, frozenset[int]] = {"solved": SOLVED, "trapped": TRAPPED, "unstable": UNSTABLE}
@@ -42,7 +42,7 @@ def group_fractions(result: Any, *, confidence: float = 0.95) -> xr.Dataset:
     grouped = frozenset().union(*GROUPS.values())
     others = {name: frozenset({code}) for name, code in outcome_codes(result).items() if code not in grouped}
     groups = {**GROUPS, **others}
-    axes = hyperparameter_axes(result)
+    axes = split_axes(result)[1]
     codes = result["outcome"].transpose(*axes, ...).values
     codes = codes.reshape(*codes.shape[: len(axes)], -1)
     count = np.stack([np.isin(codes, list(group)).sum(axis=-1) for group in groups.values()], axis=-1)
