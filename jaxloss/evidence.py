@@ -13,7 +13,8 @@ from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infimum import is_infimum
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE
-from jaxloss.critical_points.locate import POLISHED_AT_ONCE, locate, on_flat_set, spread_among
+from jaxloss.critical_points.locate import POLISHED_AT_ONCE, locate, on_flat_set
+from jaxloss.critical_points.marks import Marks, mask_of
 from jaxloss.critical_points.polish import gradient_norms, losses
 from jaxloss.critical_points.table import CriticalPoints, approaches, capture
 from jaxloss.problems import Problem
@@ -53,7 +54,8 @@ class Block:
 
     def __init__(self, problem: Problem, ends: Ends, gradient_tolerance: float):
         self.problem, self.ends, self.gradient_tolerance = problem, ends, gradient_tolerance
-        # The highest limit that was of interest, for whom, and what was found.
+        # What was found last, and by which table; of limits also the highest that was of interest.
+        self._at_rest: tuple[CriticalPoints | None, np.ndarray] = None, np.zeros(0, int)
         self._limits = (-np.inf, np.zeros(0, int), np.zeros(0))
 
     @functools.cached_property
@@ -100,10 +102,12 @@ class Block:
         loss[np.flatnonzero(~self.bounded)] = np.inf
         return loss
 
-    def captured(self, at_rest: np.ndarray) -> np.ndarray:
-        """The critical point that each trajectory has reached, -1 for none, given those of `resting`."""
+    def captured(self, table: CriticalPoints) -> np.ndarray:
+        """The critical point that each trajectory has reached, -1 for none."""
+        if self._at_rest[0] is not table:
+            self._at_rest = table, capture(table, _rows(self.ends.point, self.resting), self.gradient_tolerance)
         captured = np.full(len(self.bounded), -1, np.int32)
-        captured[self.resting] = at_rest
+        captured[self.resting] = self._at_rest[1]
         return captured
 
     def settled(self, captured: np.ndarray) -> np.ndarray:
@@ -125,20 +129,10 @@ class Block:
             self._limits = highest, free, descending_limit(self.problem, point, midpoint, highest=highest)
         return self._limits[2]
 
-    def evidence(self, findings: Findings, at_rest: np.ndarray | None = None) -> outcomes.Evidence:
-        """What is known of each trajectory.
-
-        Args:
-          findings: of all trajectories.
-          at_rest: the critical point that each of `resting` has reached; None to look it up.
-
-        Returns:
-          The evidence.
-        """
+    def evidence(self, findings: Findings) -> outcomes.Evidence:
+        """What is known of each trajectory, given what all of them show."""
         problem, ends, table = self.problem, self.ends, findings.table
-        if at_rest is None:
-            at_rest = capture(table, _rows(ends.point, self.resting), self.gradient_tolerance)
-        captured = self.captured(at_rest)
+        captured = self.captured(table)
         settled, free, highest = self.settled(captured), self.free(captured), level(findings.infimum)
         at_infimum = self.bounded & (self.loss <= highest)
         to_infinity = np.zeros(len(self.bounded), bool)
@@ -167,53 +161,56 @@ class Block:
 class Points(Sequence[np.ndarray]):
     """End points of chosen trajectories of each block, read when they are asked for."""
 
-    def __init__(self, blocks: Sequence[Block], which: Sequence[np.ndarray]):
-        self._blocks, self._which = blocks, which
+    def __init__(self, blocks: Sequence[Block], which: Marks, num_parameters: int):
+        self._blocks, self._which, self._num_parameters = blocks, which, num_parameters
 
     def __len__(self) -> int:
         return len(self._which)
 
     def __getitem__(self, index: Any) -> Any:
         which = self._which[index]
+        if not len(which):  # the block need not be read
+            return np.zeros((0, self._num_parameters))
         return _rows(self._blocks[index].ends.point, which)
 
 
 def survey(
     problem: Problem, blocks: Sequence[Block], bounds: np.ndarray, *, gradient_tolerance: float, seed: int
-) -> tuple[Findings, list[np.ndarray]]:
+) -> Findings:
     """Finds the critical points and the infimum, from the ends of all trajectories.
 
     Args:
       problem: the objective.
       blocks: all trajectories, in blocks that are asked for one after the other, several times; what is found does
-        not depend on how they are parted.
+        not depend on how they are parted. Of each trajectory two bits are kept.
       bounds: of the grid's initial points, for the multi-start, shape ``[parameter, 2]``.
       gradient_tolerance: of the trajectories.
       seed: of the multi-start.
 
     Returns:
-      The findings; and for each block, which critical point each of `Block.resting` has reached.
+      The findings.
     """
-    resting, moving = zip(*((block.resting, block.moving) for block in blocks), strict=True)
-    on_their_way = spread_among(moving, POLISHED_AT_ONCE)
-    table, captured, certificates = locate(
+    resting, moving = Marks(), Marks()
+    for block in blocks:
+        for marks, rows in ((resting, block.resting), (moving, block.moving)):
+            marks.add(mask_of(len(block.bounded), rows))
+    on_their_way = Points(blocks, moving.spread(POLISHED_AT_ONCE), problem.num_parameters)
+    table, certificates = locate(
         problem,
         bounds,
-        Points(blocks, resting),
-        moving=np.concatenate(list(Points(blocks, on_their_way))),
+        Points(blocks, resting, problem.num_parameters),
+        moving=np.concatenate(list(on_their_way)),
         gradient_tolerance=gradient_tolerance,
         seed=seed,
     )
     if problem.infimum is not None:
-        return Findings(table, float(problem.infimum), "declared"), captured
-    lowest = min([_least(table.loss), *(_least(block.loss) for block in blocks)])
+        return Findings(table, float(problem.infimum), "declared")
+    least = [(_least(block.loss), _least(block.ends.loss[block.ends.diverged])) for block in blocks]
+    lowest = min(_least(table.loss), *(bounded for bounded, _ in least))
     # Only a ray that falls to the lowest loss seen so far can matter, to its trajectory or to the infimum.
-    rays = [
-        _least(block.limits(block.captured(at_rest), level(lowest)))
-        for block, at_rest in zip(blocks, captured, strict=True)
-    ]
-    best, diverged = min([lowest, *rays]), min(_least(block.ends.loss[block.ends.diverged]) for block in blocks)
-    return Findings(table, *_infimum(problem, certificates, bounds, best, diverged)), captured
+    rays = [_least(block.limits(block.captured(table), level(lowest))) for block in blocks]
+    diverged = min(unbounded for _, unbounded in least)
+    return Findings(table, *_infimum(problem, certificates, bounds, min(lowest, *rays), diverged))
 
 
 def gather(
@@ -221,8 +218,8 @@ def gather(
 ) -> tuple[Findings, outcomes.Evidence]:
     """What trajectories that are all in memory show together, and what is known of each; see `survey`."""
     block = Block(problem, ends, gradient_tolerance)
-    findings, (at_rest,) = survey(problem, [block], bounds, gradient_tolerance=gradient_tolerance, seed=seed)
-    return findings, block.evidence(findings, at_rest)
+    findings = survey(problem, [block], bounds, gradient_tolerance=gradient_tolerance, seed=seed)
+    return findings, block.evidence(findings)
 
 
 def _least(values: np.ndarray) -> float:

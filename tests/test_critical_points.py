@@ -12,7 +12,8 @@ from jaxloss import Problem, find_critical_points, load_problem, network_problem
 from jaxloss.critical_points.dead import is_dead
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE, kinds
-from jaxloss.critical_points.locate import locate, spread, spread_among
+from jaxloss.critical_points.locate import locate
+from jaxloss.critical_points.marks import Marks, spread
 from jaxloss.critical_points.polish import polish, spectrum
 from jaxloss.critical_points.search import multi_starts
 from jaxloss.critical_points.table import CAPTURE_RADIUS, LARGEST_CAPTURE_RADIUS, build_table, capture, empty_table
@@ -404,7 +405,8 @@ class TestLocate:
     def test_end_points_know_their_critical_point(self):
         problem = load("auer-fig3a")
         ends = np.array([[0.012925], [-1.569397], [-0.530716], [2.0], [-1.56940]])
-        table, (captured,), _ = locate(problem, np.array([[-3.0, 3.0]]), [ends], gradient_tolerance=1e-6, seed=0)
+        table, _ = locate(problem, np.array([[-3.0, 3.0]]), [ends], gradient_tolerance=1e-6, seed=0)
+        captured = capture(table, ends, 1e-6)
         assert [table.kind[i] if i >= 0 else "none" for i in captured] == [
             *(STRICT_MINIMUM, STRICT_MINIMUM, MAXIMUM, "none", STRICT_MINIMUM)
         ]
@@ -413,16 +415,14 @@ class TestLocate:
     def test_an_end_point_far_from_the_box_joins_the_table(self):
         problem = plain(lambda p: 1 - jnp.cos(p["x"]), x=0.0)
         ends = np.array([[2 * np.pi * 50 + 1e-6]])
-        table, (captured,), _ = locate(problem, np.array([[-1.0, 1.0]]), [ends], gradient_tolerance=1e-5, seed=0)
+        table, _ = locate(problem, np.array([[-1.0, 1.0]]), [ends], gradient_tolerance=1e-5, seed=0)
+        captured = capture(table, ends, 1e-5)
         assert table.location[captured[0], 0] == pytest.approx(100 * np.pi, abs=1e-9)
 
     def test_no_end_point(self):
         problem = load("cubic-map")
-        table, (captured,), _ = locate(
-            problem, np.array([[-2.0, 2.0]]), [np.zeros((0, 1))], gradient_tolerance=1e-6, seed=0
-        )
+        table, _ = locate(problem, np.array([[-2.0, 2.0]]), [np.zeros((0, 1))], gradient_tolerance=1e-6, seed=0)
         assert len(table.loss) == 3
-        assert captured.shape == (0,)
 
     @examples
     @given(length=st.integers(0, 50), num=st.integers(1, 60))
@@ -437,10 +437,13 @@ class TestLocate:
     @examples
     @given(sizes=st.lists(st.integers(0, 20), min_size=1, max_size=6), num=st.integers(1, 60))
     def test_a_sample_does_not_depend_on_the_parts(self, sizes, num):
-        parts = np.split(np.arange(sum(sizes)) * 3, np.cumsum(sizes)[:-1])
-        found = spread_among(parts, num)
-        assert [len(part) for part in found] == [np.isin(part, np.concatenate(found)).sum() for part in parts]
-        assert np.concatenate(found).tolist() == spread(np.arange(sum(sizes)) * 3, num).tolist()
+        # Every third row is chosen, of parts of three times these sizes.
+        chosen = np.arange(3 * sum(sizes)) % 3 == 1
+        ends = 3 * np.cumsum(sizes)
+        marks = Marks(np.split(chosen, ends[:-1]))
+        assert marks.total == sum(sizes)
+        found = [first + rows for first, rows in zip([0, *ends], marks.spread(num), strict=False)]
+        assert np.concatenate(found).tolist() == spread(np.flatnonzero(chosen), num).tolist()
 
 
 class TestDead:

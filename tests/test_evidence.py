@@ -45,14 +45,12 @@ def test_blocks_change_nothing(name):
         for cuts in ([], [1], [40, 41, 90]):
             parts = zip(*(np.split(column, cuts) for column in ends), strict=True)
             blocks = Fresh(Block(problem, Ends(*part), tolerance) for part in parts)
-            found, captured = survey(problem, blocks, **told)
+            found = survey(problem, blocks, **told)
             assert (found.infimum, found.infimum_source) == (findings.infimum, findings.infimum_source)
             np.testing.assert_array_equal(found.table.location, findings.table.location)
             np.testing.assert_array_equal(found.solves, findings.solves)
-            # With what the survey has found out about the captures, and without.
-            for remembered in (captured, [None] * len(captured)):
-                known = [block.evidence(found, rows) for block, rows in zip(blocks, remembered, strict=True)]
-                verdicts = [outcomes.classify(each, found.table.kind, found.solves) for each in known]
-                for ours, theirs in zip(zip(*verdicts, strict=True), labels, strict=True):
-                    np.testing.assert_array_equal(np.concatenate(ours), theirs)
+            known = [block.evidence(found) for block in blocks]
+            verdicts = [outcomes.classify(each, found.table.kind, found.solves) for each in known]
+            for ours, theirs in zip(zip(*verdicts, strict=True), labels, strict=True):
+                np.testing.assert_array_equal(np.concatenate(ours), theirs)
     assert len(np.unique(labels.outcome)) > 1

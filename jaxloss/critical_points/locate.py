@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxloss.critical_points.certificates import Certificates
 from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
+from jaxloss.critical_points.marks import Marks, mask_of, rows_of, spread
 from jaxloss.critical_points.polish import MAX_PARAMETERS, Polished, Spectrum, joined, polish, spectrum
 from jaxloss.critical_points.search import certified_table, known_points, multi_starts, polish_starts, prove
 from jaxloss.critical_points.table import (
@@ -37,8 +38,8 @@ def locate(
     moving: np.ndarray | None = None,
     gradient_tolerance: float,
     seed: int,
-) -> tuple[CriticalPoints, list[np.ndarray], Certificates | None]:
-    """The table of critical points, and the one that each end point has reached.
+) -> tuple[CriticalPoints, Certificates | None]:
+    """The table of critical points that end points have reached, and what else is found.
 
     A complete search of ``bounds`` where that is possible, else a multi-start there, and a sample of the end points
     fill the table. Then every end point that no
@@ -49,19 +50,17 @@ def locate(
       problem: the objective.
       bounds: of the multi-start, shape ``[parameter, 2]``.
       end_points: of settled trajectories, in any number of parts of shape ``[point, parameter]``, which are asked
-        for one after the other; the result does not depend on how they are parted.
+        for one after the other, several times; the result does not depend on how they are parted.
       moving: where other trajectories were when their budget was spent, shape ``[point, parameter]``; what they
         may be on their way to joins the table.
       gradient_tolerance: of the trajectories.
       seed: of the multi-start.
 
     Returns:
-      The table; for each end point of each part an index into it, -1 for none; and what is proven, None where no
-      proof is possible.
+      The table, and what is proven, None where no proof is possible.
     """
-    everywhere = [np.arange(len(points)) for points in end_points]
     if problem.num_parameters > MAX_PARAMETERS:
-        return empty_table(problem.num_parameters), [np.full(len(which), -1) for which in everywhere], None
+        return empty_table(problem.num_parameters), None
     certificates = None
     if problem.num_parameters <= MAX_PARAMETERS_TO_PROVE:
         certificates = _proven(problem, tuple(map(tuple, bounds.tolist())))
@@ -71,7 +70,8 @@ def locate(
         starts = multi_starts(problem, bounds, num_starts=None, seed=seed)
     if moving is not None:
         starts = np.concatenate([starts, spread(moving, POLISHED_AT_ONCE)])
-    sample = rows_of(end_points, spread_among(everywhere, POLISHED_AT_ONCE))
+    everywhere = Marks(np.ones(len(points), bool) for points in end_points)
+    sample = rows_of(end_points, everywhere.spread(POLISHED_AT_ONCE))
     polished = _polished_nearby(problem, starts, sample.astype(np.float64))
 
     def table_of(polished: Polished) -> CriticalPoints:
@@ -79,27 +79,25 @@ def locate(
             return build_table(problem, polished)
         return certified_table(problem, certificates, polished)
 
-    def captured_by(table: CriticalPoints) -> list[np.ndarray]:
-        # In few bytes: there may be many of them.
-        least = np.min_scalar_type(-max(len(table.loss), 1))
-        return [capture(table, points, gradient_tolerance).astype(least) for points in end_points]
+    def missed_by(table: CriticalPoints) -> Marks:
+        """Those that no entry captures, though there is a critical point close by."""
+        lost = (capture(table, points, gradient_tolerance) < 0 for points in end_points)
+        if problem.num_parameters > MAX_PARAMETERS_FOR_EVERY_STEP:
+            sample = Marks(lost).spread(POLISHED_AT_ONCE)
+            lost = (mask_of(len(points), rows) for points, rows in zip(end_points, sample, strict=True))
+        return Marks(_near(problem, points, mask) for points, mask in zip(end_points, lost, strict=True))
 
     table = table_of(polished)
-    captured = captured_by(table)
     for _ in range(MAX_ROUNDS):
-        lost = [np.flatnonzero(part < 0) for part in captured]
-        if problem.num_parameters > MAX_PARAMETERS_FOR_EVERY_STEP:
-            lost = spread_among(lost, POLISHED_AT_ONCE)
-        near = [_near(problem, points, which) for points, which in zip(end_points, lost, strict=True)]
-        if not any(map(len, near)):
+        missed = missed_by(table)
+        if not missed.total:
             break
-        found = rows_of(end_points, spread_among(near, POLISHED_AT_ONCE)).astype(np.float64)
+        found = rows_of(end_points, missed.spread(POLISHED_AT_ONCE)).astype(np.float64)
         polished = joined(polished, polish(problem, found))
         known, table = len(table.copies), table_of(polished)
-        captured = captured_by(table)
         if len(table.copies) == known:
             break
-    return table, captured, certificates
+    return table, certificates
 
 
 @functools.lru_cache(maxsize=8)
@@ -132,39 +130,6 @@ def on_flat_set(problem: Problem, points: np.ndarray) -> np.ndarray:
     return found.degenerate & (found.newton_step <= CAPTURE_RADIUS * (1 + np.linalg.norm(points, axis=1)))
 
 
-def spread(rows: np.ndarray, num: int) -> np.ndarray:
-    """At most ``num`` rows, evenly spaced: a deterministic sample.
-
-    Examples:
-      >>> spread(np.arange(10), 4).tolist()
-      [0, 3, 6, 9]
-    """
-    if len(rows) <= num:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, num).round().astype(int)]
-
-
-def spread_among(which: Sequence[np.ndarray], num: int) -> list[np.ndarray]:
-    """`spread` of indices that are parted: those of them that are chosen, part by part.
-
-    Examples:
-      >>> [part.tolist() for part in spread_among([np.arange(4), np.arange(10, 16)], 4)]
-      [[0, 3], [12, 15]]
-    """
-    ends = np.cumsum([len(part) for part in which])
-    chosen = spread(np.arange(ends[-1]), num)
-    firsts = ends - [len(part) for part in which]
-    return [
-        part[chosen[(chosen >= first) & (chosen < end)] - first]
-        for part, first, end in zip(which, firsts, ends, strict=True)
-    ]
-
-
-def rows_of(parts: Sequence[np.ndarray], which: Sequence[np.ndarray]) -> np.ndarray:
-    """Chosen rows of parts, one after the other."""
-    return np.concatenate([part[rows] for part, rows in zip(parts, which, strict=True)])
-
-
 def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarray) -> Polished:
     """Both polished; from an end point a search may only go as far as one could have captured it."""
     polished = polish(problem, end_points)
@@ -174,10 +139,13 @@ def _polished_nearby(problem: Problem, starts: np.ndarray, end_points: np.ndarra
     return joined(polish_starts(problem, starts), polished)
 
 
-def _near(problem: Problem, points: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Those of some end points that have a critical point close by."""
+def _near(problem: Problem, points: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Whether an end point is one of those asked for, and has a critical point close by."""
+    which = np.flatnonzero(mask)
+    if not len(which):
+        return mask
     left = points[which].astype(np.float64)
-    return which[_near_strict_point(spectrum(problem, left), left)] if len(left) else which
+    return mask_of(len(points), which[_near_strict_point(spectrum(problem, left), left)])
 
 
 def _near_strict_point(found: Spectrum, points: np.ndarray) -> np.ndarray:
