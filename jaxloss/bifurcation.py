@@ -26,8 +26,9 @@ from jaxloss.optimizers import Factory, Optimizer, resolve
 from jaxloss.problems import Problem
 from jaxloss.problems.maps import Map
 from jaxloss.problems.problem import Structure
+from jaxloss.results import versions
 from jaxloss.runs import RunOptions, arguments_of, process_of, rule_of
-from jaxloss.sweeps import validate, versions
+from jaxloss.sweeps import validate
 
 # Growth is measured as for the attractors of a map: so many blocks of so many steps.
 NUM_BLOCKS, BLOCK = iteration.NUM_BLOCKS, iteration.BLOCK

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxloss.blocks import Blocking
 from jaxloss.checks import (
     check_instance,
     flag,
@@ -30,6 +31,8 @@ LEARNING_RATE = "learning_rate"
 START = "start"
 MAX_LENGTH = 10**8
 """The most values along one axis."""
+PART = 2**20
+"""How many random starts are drawn at once."""
 
 Space = Problem | Map
 """What the initial axes of a grid span: the parameters of a problem, or the state of a map."""
@@ -174,12 +177,23 @@ class Starts:
 
     def draw(self, problem: Space, key: jax.Array) -> np.ndarray:
         """The initial points, float64 of shape ``[start, parameter]``; the same for every precision."""
+        return np.concatenate([self.draw_part(problem, key, part) for part in range(self.num_parts)])
+
+    @property
+    def num_parts(self) -> int:
+        """In how many parts of at most `PART` the points come, so that no more need be held at once."""
+        return -(-self.num // PART)
+
+    def draw_part(self, problem: Space, key: jax.Array, part: int) -> np.ndarray:
+        """One part of `draw`."""
+        first, last = part * PART, min((part + 1) * PART, self.num)
         if self.points is not None:
-            if np.shape(self.points) == (self.num, problem.num_parameters):
-                return self.points
-            return problem.ravel(leaves_like("start: points", self.points, problem.params, (self.num,)))
+            points = self.points
+            if np.shape(points) != (self.num, problem.num_parameters):
+                points = problem.ravel(leaves_like("start: points", points, problem.params, (self.num,)))
+            return points[first:last]
         with jax.enable_x64(True):
-            shape = (self.num, problem.num_parameters)
+            shape, key = (last - first, problem.num_parameters), jax.random.fold_in(key, part) if part else key
             if self.distribution == "normal":
                 unit = np.asarray(jax.random.normal(key, shape, np.float64))
             else:
@@ -260,6 +274,11 @@ class Grid:
             for name, axis in self.axes.items()
         }
 
+    def values_at(self, name: str, index: np.ndarray) -> np.ndarray:
+        """The values of an axis at some places; those of a ``start`` axis are the places themselves."""
+        axis = self.axes[name]
+        return index if isinstance(axis, Starts) else axis.values[index]
+
 
 class BoundGrid:
     """A grid whose axis names are resolved against one problem and the optimiser's hyperparameters.
@@ -294,8 +313,12 @@ class BoundGrid:
                 raise InputError(f"the grid needs a {name} axis, or the option {name}")
         self._parameter_axes = {name: i for name, i in parameters.items() if name in grid.axes}
         self._direction_axes = {name: i for name, i in directions.items() if name in grid.axes}
-        start_axis = grid.axes.get(START)
-        self._starts = start_axis.draw(problem, key) if isinstance(start_axis, Starts) else None
+        self._starts = grid.axes.get(START)
+        if isinstance(self._starts, Starts):
+            # Whoever walks through the grid needs one part after the other.
+            draw = functools.partial(self._starts.draw_part, problem, key)
+            self._start_part = functools.lru_cache(maxsize=2)(draw)
+            self._start_part(0)
         origin = problem.params if grid.origin is None else grid.origin
         self._origin = problem.ravel(leaves_like("origin", origin, problem.params))
         self._directions = [
@@ -315,12 +338,20 @@ class BoundGrid:
         """Initial points ``[num, parameter]`` for equally long columns of axis values."""
         points = np.broadcast_to(self._origin, (num, self._origin.size)).copy()
         if self._starts is not None:
-            points = np.take(self._starts, coordinates[START], axis=0)
+            points = self._start_points(coordinates[START])
         for name, i in self._direction_axes.items():
             points = points + coordinates[name][:, None] * self._directions[i]
         for name, i in self._parameter_axes.items():
             points[:, i] = coordinates[name]
         return points
+
+    def initial_points_at(self, numbers: np.ndarray) -> np.ndarray:
+        """The initial points ``[point, parameter]`` with the given numbers in the order of the initial axes."""
+        names = self.initial_axes
+        shape = [len(self.grid.axes[name]) for name in names]
+        indices = np.unravel_index(numbers, shape) if shape else ()
+        columns = {name: self.grid.values_at(name, i) for name, i in zip(names, indices, strict=True)}
+        return self.initial_points(columns, len(numbers))
 
     def initial_bounds(self) -> np.ndarray:
         """The smallest box about all initial points, ``[parameter, 2]``, no side of it shorter than 2.
@@ -328,9 +359,11 @@ class BoundGrid:
         A parameter that no axis moves is searched about its value.
         """
         low = high = self._origin
-        if self._starts is not None:
+        if isinstance(self._starts, Starts):
+            parts = (self._start_part(part) for part in range(self._starts.num_parts))
             # NumPy is slow along short rows.
-            low, high = np.array([(column.min(), column.max()) for column in self._starts.T]).T
+            bounds = np.array([[(column.min(), column.max()) for column in part.T] for part in parts])
+            low, high = bounds[:, :, 0].min(axis=0), bounds[:, :, 1].max(axis=0)
         for name, i in self._direction_axes.items():
             values = self.grid.coordinates[name]
             ends = np.outer([values.min(), values.max()], self._directions[i])
@@ -353,11 +386,9 @@ class BoundGrid:
         """
         num = len(numbers)
         indices = np.unravel_index(numbers, [self.grid.shape[i] for i in self._order])
-        values = list(self.grid.coordinates.values())
-        names = list(self.grid.axes)
-        return self.trajectories_of(
-            {names[i]: values[i][index] for i, index in zip(self._order, indices, strict=True)}, num
-        )
+        names = [list(self.grid.axes)[i] for i in self._order]
+        columns = {name: self.grid.values_at(name, index) for name, index in zip(names, indices, strict=True)}
+        return self.trajectories_of(columns, num)
 
     def trajectories_of(
         self, columns: Mapping[str, np.ndarray], num: int
@@ -377,12 +408,22 @@ class BoundGrid:
         }
         return self.initial_points(columns, num), hyperparameters
 
+    def _start_points(self, numbers: np.ndarray) -> np.ndarray:
+        """The random starts with these numbers, ``[start, parameter]``."""
+        points = np.empty((len(numbers), self._origin.size))
+        part_of = numbers // PART
+        for part in np.unique(part_of):
+            here = np.flatnonzero(part_of == part)
+            points[here] = np.take(self._start_part(int(part)), numbers[here] - part * PART, axis=0)
+        return points
+
+    def blocking(self, most: int) -> Blocking:
+        """The grid in blocks of at most ``most`` trajectories."""
+        return Blocking.of(self.grid.shape, self._order, most)
+
     def to_grid_order(self, flat: np.ndarray) -> np.ndarray:
         """An array over the order of work, ``[trajectory, ...]``, reshaped to the axes in grid order."""
-        shape = [self.grid.shape[i] for i in self._order]
-        axes = np.argsort(self._order)
-        array = flat.reshape(*shape, *flat.shape[1:])
-        return np.transpose(array, (*axes, *range(len(shape), array.ndim)))
+        return self.blocking(self.grid.size).to_box(0, flat)
 
 
 @dataclass(frozen=True, eq=False)

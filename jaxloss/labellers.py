@@ -23,6 +23,7 @@ from jaxloss.limit_sets import Groups
 from jaxloss.problems import Problem
 from jaxloss.problems.maps import Map
 from jaxloss.problems.problem import Structure
+from jaxloss.results import finding_attributes, table_variables
 from jaxloss.sweeps import validate
 
 UNDECIDED = -1
@@ -131,13 +132,9 @@ class ProblemRunner:
         table = findings.table
         labels = outcomes.classify(evidence, table.kind, findings.solves)
         passing = [outcomes.OUTCOMES[name] for name in ("unfinished", "saddle")]
-        attrs = {
-            "infimum": findings.infimum,
-            "infimum_source": findings.infimum_source,
-            "complete": int(table.complete),
-        }
+        attrs = finding_attributes(findings)
         decided = ~np.isin(labels.outcome, passing)
-        return Labelled(*labels, decided, table.location, _variables_of(table), attrs, table)
+        return Labelled(*labels, decided, table.location, table_variables(table), attrs, table)
 
     def recognise(self, ends: Any, known: Labelled) -> np.ndarray:
         """Those that have diverged, and those at rest within the capture radius of a strict minimum."""
@@ -460,16 +457,6 @@ def _in_few_sizes(options: Any, num: int) -> Any:
     if options.tile_size is not None or share > 4 * largest:
         return options
     return replace(options, tile_size=max(WHOLE, min(largest, 1 << max(share, 1).bit_length() - 1)))
-
-
-def _variables_of(table: CriticalPoints) -> dict[str, Any]:
-    return {
-        "location": (("critical_point", "parameter"), table.location),
-        "critical_point_loss": ("critical_point", table.loss),
-        "kind": ("critical_point", table.kind),
-        "eigenvalues": (("critical_point", "eigenvalue"), table.eigenvalues),
-        "certified": ("critical_point", table.certified),
-    }
 
 
 def _groups_of(hyperparameters: Mapping[str, np.ndarray], num: int) -> Groups:

@@ -21,8 +21,8 @@ from jaxloss.grids import START, BoundGrid, Grid
 from jaxloss.iteration import Limits, Rule, Shared
 from jaxloss.limit_sets import Found, Groups
 from jaxloss.problems.maps import Map, signature_of
+from jaxloss.results import versions
 from jaxloss.runs import BATCH, PRECISIONS
-from jaxloss.sweeps import versions
 
 FIXED_POINT = "fixed_point"
 MAP_OUTCOMES: dict[str, int] = {
@@ -148,7 +148,7 @@ def sweep_map(
     ends, layout = run_grid(the_map, bound_grid, options, checks.flag("progress", progress))
     with compiling(layout.compilation):
         found = _examine(the_map, bound_grid, options, ends, known)
-        return _to_dataset(the_map, bound_grid, options, ends, found).assign_attrs(layout._asdict())
+        return _to_dataset(the_map, bound_grid, options, ends, found).assign_attrs(layout.attributes)
 
 
 @dataclass(frozen=True)
@@ -339,6 +339,7 @@ def run_grid(the_map: Map, bound: BoundGrid, options: MapOptions, progress: bool
             *_arguments(the_map, bound, options, 0, min(num, BATCH)),
             num_steps=options.num_steps,
             num=num,
+            at_once=num,
             tile_size=options.tile_size,
         )
         with compiling(layout.compilation):

@@ -21,7 +21,7 @@ from jaxloss.labellers import Labelled, Ledger, Runner, runner_of
 from jaxloss.maps import MAP_OUTCOMES
 from jaxloss.problems import Problem
 from jaxloss.problems.maps import Map
-from jaxloss.sweeps import versions
+from jaxloss.results import versions
 
 # Bytes for each point of the fine lattice at the peak: where its label comes from, its label, how deep, and masks.
 BYTES_PER_POINT = 32

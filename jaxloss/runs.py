@@ -152,22 +152,73 @@ def run_grid(problem: Problem, bound: BoundGrid, options: RunOptions, progress: 
       The ends of all trajectories, in the order of work, and how they were computed.
     """
     size = bound.grid.size
-    parts: list[Ends] = []
-    with (
-        computing_in(options.precision, problem),
-        tqdm(total=size, desc=problem.name, unit="run", unit_scale=True, disable=not progress) as bar,
-    ):
-        layout = layout_of(
+    layout = lay_out(problem, bound, options, size)
+    with progress_bar(problem.name, size, progress) as bar:
+        return run_range(problem, bound, options, layout, 0, size, lambda num: bar.update(num - bar.n)), layout
+
+
+def progress_bar(name: str, size: int, shown: bool) -> tqdm:
+    """A bar that counts trajectories."""
+    return tqdm(total=size, desc=name, unit="run", unit_scale=True, disable=not shown)
+
+
+def lay_out(problem: Problem, bound: BoundGrid, options: RunOptions, at_once: int) -> Layout:
+    """How the trajectories of a grid are computed, found out on the first of them.
+
+    Args:
+      problem: the objective.
+      bound: the grid, its axes resolved.
+      options: the run.
+      at_once: trajectories of one call of `run_range`.
+
+    Returns:
+      The layout.
+    """
+    size = bound.grid.size
+    with computing_in(options.precision, problem):
+        return layout_of(
             process_of(rule_of(problem, options)),
             *arguments_of(problem, bound, options, 0, min(size, BATCH)),
             num_steps=options.num_steps,
             num=size,
+            at_once=min(size, at_once),
             tile_size=options.tile_size,
         )
-        with compiling(layout.compilation):
-            for first, last in tiles(size, max(BATCH, layout.tile_size)):
-                parts.append(_run_batch(problem, bound, options, (first, last), layout.tile_size, bar))
-    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True))), layout
+
+
+def run_range(
+    problem: Problem,
+    bound: BoundGrid,
+    options: RunOptions,
+    layout: Layout,
+    first: int,
+    last: int,
+    progress: Callable[[int], object] = lambda num: None,
+) -> Ends:
+    """Runs the trajectories ``first`` to ``last`` of the order of work; which range they are in changes no bit.
+
+    Args:
+      problem: the objective.
+      bound: the grid, its axes resolved.
+      options: the run.
+      layout: of `lay_out`.
+      first: number of the first trajectory.
+      last: number after the last.
+      progress: called with how many of them are done.
+
+    Returns:
+      Their ends.
+    """
+    parts: list[Ends] = []
+    with computing_in(options.precision, problem), compiling(layout.compilation):
+        for start, stop in tiles(last - first, max(BATCH, layout.tile_size)):
+
+            def done(share: float, start: int = start, num: int = stop - start) -> None:
+                progress(start + int(share * num))
+
+            parts.append(_run_batch(problem, bound, options, (first + start, first + stop), layout.tile_size, done))
+            progress(stop)
+    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def arguments_of(problem: Problem, bound: BoundGrid, options: RunOptions, first: int, last: int):
@@ -185,7 +236,12 @@ def arguments_of(problem: Problem, bound: BoundGrid, options: RunOptions, first:
 
 
 def _run_batch(
-    problem: Problem, bound: BoundGrid, options: RunOptions, numbers: tuple[int, int], tile_size: int, bar: tqdm
+    problem: Problem,
+    bound: BoundGrid,
+    options: RunOptions,
+    numbers: tuple[int, int],
+    tile_size: int,
+    progress: Callable[[float], object],
 ) -> Ends:
     """Trajectories ``first`` to ``last`` of the order of work."""
     first, last = numbers
@@ -201,7 +257,7 @@ def _run_batch(
         initial,
         (middle, last_look),
         tile_size=tile_size,
-        progress=lambda share: bar.update(first + int(share * (last - first)) - bar.n),
+        progress=progress,
     )
     varying = varying_leaves(process, shared, own, initial)
     end = _finish(rule, varying, shared, own, halfway, late, options.num_steps, tile_size)
@@ -210,7 +266,6 @@ def _run_batch(
     if rule.deterministic and len(going):
         own, state = columns((own, end.state), going)
         period[going], chaotic[going] = _orbits(problem, rule, shared, own, state, options.num_steps, tile_size)
-    bar.update(last - bar.n)
     return Ends(
         point=_rows(problem, end.state[0]),
         midpoint=_rows(problem, end.midpoint),

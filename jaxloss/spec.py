@@ -258,6 +258,7 @@ class Spec:
       run: the table ``[run]``.
       source: the file.
       folder: what the path of a data file is relative to.
+      copy: where the data file lies instead, if it is a copy.
     """
 
     name: str
@@ -268,6 +269,12 @@ class Spec:
     run: Run
     source: Source = dataclasses.field(repr=False)
     folder: Path = Path()
+    copy: Path | None = None
+
+    @property
+    def data_file(self) -> Path | None:
+        """The file that the data come from, if they come from one."""
+        return None if self.data.file is None else self.copy or self.folder / self.data.file
 
     def problems(self) -> list[tuple[str, Problem]]:
         """Each objective as a problem with its label, ``<activation>-<loss>``.
@@ -320,10 +327,10 @@ class Spec:
     @functools.cached_property
     def _samples(self) -> tuple[Any, Any]:
         data = self.data
-        if data.file is None:
+        if self.data_file is None:
             return data.inputs, data.targets
         return load_samples(
-            self.folder / data.file,
+            self.data_file,
             features=data.features or (),
             target=str(data.target),
             standardize=data.standardize,
@@ -385,8 +392,8 @@ class Spec:
         The options are written out with their defaults; a data file is named with the digest of its bytes.
         """
         data = self.data.model_dump(exclude_defaults=True)
-        if self.data.file is not None:
-            data["sha256"] = hashlib.sha256((self.folder / self.data.file).read_bytes()).hexdigest()
+        if self.data_file is not None:
+            data["sha256"] = hashlib.sha256(self.data_file.read_bytes()).hexdigest()
         grid: dict[str, Any] = {name: axis.model_dump(exclude_defaults=True) for name, axis in self.axes.items()}
         document = {
             "name": self.name,
@@ -480,22 +487,49 @@ def parse_spec(
     overrides = dict(overrides or {})
     if overrides and isinstance(document.setdefault("run", {}), dict):
         document["run"] |= overrides
-    origin = Source(source, text, document, frozenset(overrides))
+    return _spec_of(document, Source(source, text, document, frozenset(overrides)), Path(folder or "."))
+
+
+def _spec_of(document: dict[str, Any], origin: Source, folder: Path) -> Spec:
     try:
         tables = Document.model_validate(document)
     except ValidationError as error:
         raise _first_error(error, origin) from None
     axes = {**(tables.grid.model_extra or {}), START: tables.grid.start}
     return Spec(
-        name=tables.name or Path(source).stem,
+        name=tables.name or Path(origin.name).stem,
         data=tables.data,
         objectives=tuple(tables.objective),
         axes={name: axes[name] for name in document["grid"] if name != "directions"},
         directions=tables.grid.directions,
         run=tables.run,
         source=origin,
-        folder=Path(folder or "."),
+        folder=folder,
     )
+
+
+def spec_from_json(document: Mapping[str, Any], data_folder: Path) -> Spec:
+    """The spec of which `Spec.to_json` has given the JSON.
+
+    Args:
+      document: the JSON.
+      data_folder: where a copy of the data file lies.
+
+    Returns:
+      The spec.
+
+    Raises:
+      InputError: the JSON is no such spec, or the copy of its data file is missing or another file.
+    """
+    document = {name: dict(table) if isinstance(table, dict) else table for name, table in document.items()}
+    digest = document["data"].pop("sha256", None) if isinstance(document.get("data"), dict) else None
+    spec = _spec_of(document, Source("spec.json", "", document), data_folder)
+    if spec.data.file is not None:
+        spec = dataclasses.replace(spec, copy=data_folder / Path(spec.data.file).name)
+        content = spec.copy.read_bytes() if spec.copy and spec.copy.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise InputError(f"the data file {str(spec.copy)!r} is missing, or not the one that was swept")
+    return spec
 
 
 def statement_lines(text: str) -> dict[KeyPath, int]:

@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         folder = options.keep or Path(scratch) / "sweep"
         if cli.main(["sweep", str(options.spec), "--out", str(folder)]) != 0:
             raise SystemExit(2)
-        results, summary = store.read_folder(folder)
+        results, summary = store.open_folder(folder)
         options.out.mkdir(parents=True, exist_ok=True)
         for path in figures.plot_all(results, folder):
             shutil.copy(path, options.out / path.name)

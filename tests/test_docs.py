@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from jaxloss import OUTCOMES, activations, outcomes, spec
-from jaxloss.sweeps import RESERVED, RunOptions
+from jaxloss.results import RESERVED
+from jaxloss.sweeps import RunOptions
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))

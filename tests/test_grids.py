@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from jaxloss import Axis, Grid, Problem, Starts
+from jaxloss import Axis, Grid, Problem, Starts, grids
 from jaxloss.errors import InputError
 from jaxloss.grids import BoundGrid, plane_through, random_directions
 
@@ -488,3 +488,26 @@ class TestPlaneThrough:
     def test_points_that_do_not_fit_are_named(self, third, sentence):
         with pytest.raises(InputError, match=sentence):
             plane_through(np.zeros(2), np.ones(2), third)
+
+
+class TestParts:
+    def test_starts_in_parts_are_the_starts(self, monkeypatch):
+        monkeypatch.setattr(grids, "PART", 7)
+        starts, key = Starts(23, scale=2.0), jax.random.key(3)
+        draw = starts.draw(BOWL, key)
+        assert draw.shape == (23, BOWL.num_parameters)
+        assert len(np.unique(draw[:, 0])) == 23
+        grid = Grid({"start": starts, "learning_rate": Axis.of([0.1, 0.2])})
+        bound = BoundGrid(grid, BOWL, {"learning_rate": None}, key)
+        numbers = np.array([22, 0, 13, 6, 7, 22 + 23])
+        np.testing.assert_array_equal(bound.trajectories_at(numbers)[0], draw[numbers % 23])
+        np.testing.assert_array_equal(bound.initial_points_at(np.arange(5, 23)), draw[5:])
+        low, high = bound.initial_bounds().T
+        assert np.all(low <= draw.min(axis=0))
+        assert np.all(high >= draw.max(axis=0))
+
+    def test_few_starts_are_one_draw(self):
+        # What results of up to a million starts were drawn from.
+        with jax.enable_x64(True):
+            unit = jax.random.normal(jax.random.key(5), (9, BOWL.num_parameters), np.float64)
+        np.testing.assert_array_equal(Starts(9).draw(BOWL, jax.random.key(5)), unit)

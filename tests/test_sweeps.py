@@ -427,7 +427,7 @@ class TestGuards:
                 "learning_rate": Axis.log(0.01, 100, 9),
             }
         )
-        assert memory_estimate(problem, grid, RunOptions()) < 2 * 2**30
+        assert memory_estimate(problem, grid.size, RunOptions()) < 2 * 2**30
         validate(problem, grid, RunOptions())
 
 

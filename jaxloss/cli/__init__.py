@@ -21,6 +21,8 @@ $JAX_COMPILATION_CACHE_DIR; {SWITCH}=off keeps none."""
 
 COMMANDS = {
     "sweep": sweep.sweep,
+    "resume": sweep.resume,
+    "verify": sweep.verify,
     "plot": sweep.plot,
     "measure": measure.measure,
     "critical-points": critical_points.critical_points,

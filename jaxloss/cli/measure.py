@@ -113,7 +113,7 @@ def read_results(folder: Path) -> dict[str, "xr.Dataset"]:
     if not folder.is_dir():
         raise InputError(f"no folder {str(folder)!r}")
     if (folder / store.SUMMARY).exists():
-        return store.read_folder(folder)[0]
+        return {label: result.load() for label, result in store.open_folder(folder)[0].items()}
     paths = sorted(folder.glob(f"[!.]*{store.SUFFIX}"))
     if not paths:
         raise InputError(f"folder {str(folder)!r} holds no result of jaxloss (NAME{store.SUFFIX})")

@@ -1,7 +1,8 @@
-"""The commands sweep and plot."""
+"""The commands sweep, resume, verify and plot."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from jaxloss.spec import Spec
+    from jaxloss.stored import Execute
 
 
 def sweep(
@@ -27,6 +29,9 @@ def sweep(
     optimizer: Name = None,
     precision: Precision = None,
     seed: Whole = None,
+    block_size: Whole = None,
+    workers: Whole = None,
+    scheduler: Name = None,
     quiet: Flag = False,
 ) -> None:
     """Run a comparison: every objective of a spec, every point of its grid.
@@ -38,61 +43,138 @@ def sweep(
       optimizer: in place of the spec's.
       precision: in place of the spec's.
       seed: in place of the spec's.
-      quiet: no progress bars, and no line on where the time went.
+      block_size: the most trajectories of one block of the result; memory grows with it, and what a crash costs.
+      workers: spread the blocks over so many processes on this machine (needs jaxloss[distributed]).
+      scheduler: spread the blocks over the workers of this dask scheduler, as in tcp://10.0.0.1:8786; they must see
+        the output folder.
+      quiet: no progress bars, no estimates, and no line on where the time went.
     """
     elapsed = timing.process_age() if start_jax() else 0.0
     with timing.stopwatch("import", elapsed) as times:
-        from jaxloss import store
         from jaxloss.spec import COMPARISON, load_spec
 
         options = {"num_steps": num_steps, "optimizer": optimizer, "precision": precision, "seed": seed}
         overrides = {name: value for name, value in options.items() if value is not None}
         loaded = load_spec(spec or COMPARISON, overrides=overrides)
         loaded.validate()
-        document = loaded.to_json()
         folder = out or Path(loaded.name)
-        stored = store.check_folder(folder, document)
-        summary, picture, results, written = stored.summary, folder / store.BASINS, {}, []
-        if summary is None:
-            results, written = _run_missing(loaded, document, folder, stored.labels, quiet)
-            with timing.phase("store"):
-                summary = summarize(document, results)
-                written += store.write_folder(folder, document, {}, summary)
-        else:
-            print(f"{folder} already holds the result of this spec; nothing was run\n")
-        print_summary(summary)
-        if stored.summary is None or not picture.exists():
-            with timing.phase("draw"):
-                from jaxloss.figures import plot_comparison
-
-                plot_comparison(results or store.read_folder(folder)[0], path=picture)
-            written.append(picture)
-        print_paths(written)
-    if written and not quiet:
+        ran = _complete(loaded, folder, block_size, workers, scheduler, quiet)
+    if ran and not quiet:
         print(times, file=sys.stderr)
 
 
-def _run_missing(
-    spec: "Spec", document: dict[str, Any], folder: Path, done: Sequence[str], quiet: bool
-) -> tuple[dict[str, "xr.Dataset"], list[Path]]:
-    """The results of all objectives by label: those done are read, the others run and stored, one after the other."""
-    from jaxloss import store, sweeps
+def resume(
+    folder: Positional[Annotated[Path, arg(metavar="DIR")]],
+    /,
+    *,
+    workers: Whole = None,
+    scheduler: Name = None,
+    quiet: Flag = False,
+) -> None:
+    """Go on with a sweep that was interrupted, or mend one that was damaged.
 
-    results, written, options = {}, [], vars(spec.options())
-    for label, problem in spec.problems():
-        if label in done:
-            with timing.phase("store"):
-                results[label] = store.read_partial(folder, label)
-            continue
-        try:
-            with timing.phase("run"):
-                result = sweeps.sweep(problem, spec.grid(problem), progress=not quiet, **options)
-            results[label] = result.assign_attrs(name=label)
-            with timing.phase("store"):
-                written += store.write_folder(folder, document, {label: results[label]})
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the same command goes on with {label} in {folder}") from None
-    return results, written
+    Args:
+      folder: an output folder of `jaxloss sweep`.
+      workers: as for sweep.
+      scheduler: as for sweep.
+      quiet: as for sweep.
+    """
+    elapsed = timing.process_age() if start_jax() else 0.0
+    with timing.stopwatch("import", elapsed) as times:
+        from jaxloss import store
+        from jaxloss.spec import spec_from_json
+
+        spec = spec_from_json(store.read_spec(folder), folder / store.DATA)
+        ran = _complete(spec, folder, None, workers, scheduler, quiet)
+    if ran and not quiet:
+        print(times, file=sys.stderr)
+
+
+def _complete(
+    spec: "Spec",
+    folder: Path,
+    block_size: int | None,
+    workers: int | None,
+    scheduler: str | None,
+    quiet: bool,
+) -> bool:
+    """Completes an output folder, prints what it holds, and says whether anything had to be run."""
+    from jaxloss import store, stored
+
+    document, options = spec.to_json(), vars(spec.options())
+    there = store.check_folder(folder, document)
+    plans = {
+        label: stored.plan(
+            problem, spec.grid(problem), folder / f"{label}{store.SUFFIX}", block_size=block_size, **options
+        )
+        for label, problem in spec.problems()
+    }
+    stored.check_disk(list(plans.values()))
+    store.begin_folder(folder, document, spec.data_file)
+    ran: list[str] = []
+    results: dict[str, xr.Dataset] = {}
+
+    def report(estimate: "stored.Estimate") -> None:
+        ran.append(str(estimate))
+        if not quiet:
+            print(f"{label}: {estimate}", file=sys.stderr)
+
+    label = ""
+    try:
+        with _executed_by(workers, scheduler, quiet) as execute:
+            for label, plan in plans.items():
+                found = stored.carry_out(plan, execute=execute, report=report, progress=not quiet)
+                results[label] = found.assign_attrs(name=label)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"jaxloss resume {folder} goes on with {label}") from None
+    summary, picture, written = there.summary, folder / store.BASINS, []
+    if ran or summary is None:
+        with timing.phase("store"):
+            summary = summarize(document, results)
+            written = [folder / f"{label}{store.SUFFIX}" for label in results]
+            written.append(store.finish_folder(folder, summary))
+    else:
+        print(f"{folder} already holds the result of this spec; nothing was run\n")
+    print_summary(summary)
+    if written or not picture.exists():
+        with timing.phase("draw"):
+            from jaxloss.figures import plot_comparison
+
+            plot_comparison(results, path=picture)
+        written.append(picture)
+    print_paths(written)
+    return bool(ran)
+
+
+@contextmanager
+def _executed_by(workers: int | None, scheduler: str | None, quiet: bool) -> "Iterator[Execute | None]":
+    """Who runs the blocks: this process, processes of this machine, or those of a scheduler."""
+    if workers is None and scheduler is None:
+        yield None
+        return
+    from jaxloss import cluster
+
+    with cluster.connected(workers=workers, scheduler=scheduler) as found:
+        if not quiet:
+            print(found, file=sys.stderr)
+        yield found
+
+
+def verify(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
+    """Check every file of the results in a folder against what was written.
+
+    Ends with code 1 if anything is damaged or unfinished, and names it; `jaxloss resume` mends it.
+
+    Args:
+      folder: an output folder of `jaxloss sweep`, or a single store NAME.zarr.
+    """
+    from jaxloss.store.verification import inspect
+
+    reports = inspect(folder)
+    for report in reports:
+        print(report)
+    if not all(report.whole for report in reports):
+        raise SystemExit(1)
 
 
 def plot(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
@@ -102,9 +184,9 @@ def plot(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
       folder: an output folder of `jaxloss sweep`.
     """
     from jaxloss.figures import plot_all
-    from jaxloss.store import read_folder
+    from jaxloss.store import open_folder
 
-    results, _ = read_folder(folder)
+    results, _ = open_folder(folder)
     print_paths(plot_all(results, folder))
 
 

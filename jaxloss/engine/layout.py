@@ -1,5 +1,6 @@
 """How a run is laid out: the tiles change its speed and nothing else, the compilation its rounding as well."""
 
+import math
 from typing import Any, NamedTuple
 
 from jaxloss.engine.calibration import calibrated, default_tile_size, whole
@@ -12,15 +13,30 @@ class Layout(NamedTuple):
 
     Attributes:
       tile_size: trajectories of one compiled call.
+      step_seconds: measured, of one step of one trajectory; NaN if it was not.
       compilation: how programs are compiled, a way of `jaxloss.engine.devices.compiling`.
     """
 
     tile_size: int
     compilation: str
+    step_seconds: float = math.nan
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a result says of it."""
+        return {"tile_size": self.tile_size, "compilation": self.compilation}
 
 
 def layout_of(
-    process: Process, shared: Any, own: Any, initial: Any, *, num_steps: int, num: int, tile_size: int | None
+    process: Process,
+    shared: Any,
+    own: Any,
+    initial: Any,
+    *,
+    num_steps: int,
+    num: int,
+    at_once: int,
+    tile_size: int | None,
 ) -> Layout:
     """The layout that suits a process.
 
@@ -31,6 +47,7 @@ def layout_of(
       initial: what each starts from, likewise.
       num_steps: the budget of updates.
       num: how many trajectories there are in all.
+      at_once: how many of them are run in one call.
       tile_size: what is asked for; for None it suits the program, and for long runs it is measured.
 
     Returns:
@@ -38,8 +55,9 @@ def layout_of(
     """
     arguments = process, shared, own, initial
     default = default_tile_size(*arguments)
+    seconds = math.nan
     if tile_size:
-        tile_size = whole(tile_size, default, num)
+        tile_size = whole(tile_size, default, at_once)
     else:
-        tile_size = calibrated(*arguments, num_steps, whole(default, default, num), num)[0]
-    return Layout(tile_size, sound_compilation(*arguments, tile_size))
+        tile_size, seconds = calibrated(*arguments, num_steps, whole(default, default, at_once), num)
+    return Layout(tile_size, sound_compilation(*arguments, tile_size), seconds)
