@@ -509,7 +509,7 @@ def _parts(problem: Problem, bound: BoundGrid, options: RunOptions, blocking: Bl
 def _stores(plan: Plan) -> tuple[BlockStore, BlockStore]:
     parts = plan.parts
     working = {"evidence": parts.pop("evidence")}
-    key = hashlib.blake2b(canonical(plan.identity), digest_size=32).digest()
+    key = key_of(plan.identity)
     coordinates = {
         name: values
         for name, values in results.coordinates(plan.problem, plan.bound).items()
@@ -520,6 +520,11 @@ def _stores(plan: Plan) -> tuple[BlockStore, BlockStore]:
         prepare(plan.path, parts, key=key, small=small, data=data, attributes=_attributes(plan)),
         prepare(plan.working, working, key=key, small=xr.Dataset(), data={}, attributes={}),
     )
+
+
+def key_of(identity: dict[str, Any]) -> bytes:
+    """What the digests of a store depend on, so that files of another sweep do not pass."""
+    return hashlib.blake2b(canonical(identity), digest_size=32).digest()
 
 
 def _data(problem: Problem) -> dict[str, np.ndarray]:

@@ -36,6 +36,7 @@ FLOORS = (
     {"reproduce", "lecture"},
     {"figures"},
     {"startup"},
+    {"cluster"},
     {"cli"},
     {"__main__"},
 )

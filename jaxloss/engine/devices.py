@@ -45,10 +45,12 @@ def one_device_per_core() -> None:
 def devices() -> tuple[Any, ...]:
     """The devices that trajectories are spread over: all of the default platform.
 
-    On a CPU with fewer devices than cores one line in the log says how to get the rest.
+    On a CPU with fewer devices than cores one line in the log says how to get the rest, unless the environment asks
+    for so many.
     """
     found, cores = tuple(jax.local_devices()), len(_cores())
-    if found[0].platform == "cpu" and len(found) < cores:
+    asked_for = NUM_DEVICES_OPTION.upper() in os.environ
+    if found[0].platform == "cpu" and len(found) < cores and not asked_for:
         logger.warning(
             "JAX has %d CPU device(s) for %d cores: jax.config.update(%r, %d) before JAX starts makes sweeps faster",
             len(found),
