@@ -6,6 +6,7 @@ other versions, say. So workers need the package, and must see the store under t
 """
 
 import functools
+import itertools
 import logging
 import os
 import threading
@@ -85,13 +86,11 @@ class Cluster:
             return self._client.submit(_work, payload, stage, block, pure=False)
 
         num_workers = max(1, len(self._client.scheduler_info()["workers"]))
-        first = [submit(block) for block, _ in zip(left, range(WAITING * num_workers), strict=False)]
+        first = [submit(block) for block in itertools.islice(left, WAITING * num_workers)]
         running = as_completed(first)
         for future in running:
             yield _outcome(future)
-            for block in left:
-                running.add(submit(block))
-                break
+            running.update(submit(block) for block in itertools.islice(left, 1))
 
 
 @contextmanager
@@ -153,7 +152,7 @@ _turn = threading.Lock()
 def _work(payload: bytes, stage: str, block: int) -> int:
     """One block of one stage, on a worker."""
     with _turn:
-        stored.STAGES[stage](_job(payload), block)
+        stored.do_block(_job(payload), stage, block)
     return block
 
 

@@ -5,6 +5,7 @@ Three stages, each over blocks: ``ends`` (run the trajectories), ``labels`` (say
 labels need lies in a hidden store beside the result, which goes when it is done.
 """
 
+import ctypes
 import functools
 import hashlib
 import json
@@ -32,7 +33,7 @@ from jaxloss.grids import BoundGrid, Grid, Starts
 from jaxloss.problems import Problem
 from jaxloss.problems.problem import array_constants
 from jaxloss.runs import Ends, RunOptions, lay_out, progress_bar, run_range
-from jaxloss.store.block_store import BLOCKS, BlockStore, Field, Part, is_done, prepare, read_attributes
+from jaxloss.store.block_store import BLOCKS, BlockStore, Field, Part, is_done, num_recorded, prepare, read_attributes
 from jaxloss.store.files import canonical, differing, locked, remove
 from jaxloss.store.result import open_result, read_result, write_result
 from jaxloss.store.signature import ROOT
@@ -105,8 +106,12 @@ class Plan(NamedTuple):
     @property
     def disk(self) -> int:
         """Bytes that are still to be written, before compression."""
-        there = (_size_of(folder) for folder in (self.path, self.working))
-        return max(0, sum(part.nbytes for part in self.parts.values()) - sum(there))
+        needed = 0
+        for name, part in self.parts.items():
+            store = self.working if name == "evidence" else self.path
+            there = num_recorded(store, name) / part.blocking.num_blocks
+            needed += round(part.nbytes * (1 - there))
+        return needed
 
     @property
     def memory(self) -> int:
@@ -294,8 +299,14 @@ def _carried_out(plan: Plan, execute: Execute, report: Callable[[Estimate], obje
 def in_this_process(job: Job, stage: str, blocks: Sequence[int], progress: Callable[[int], object]) -> Iterator[int]:
     """Blocks one after the other, each over all devices."""
     for block in blocks:
-        STAGES[stage](job, block, progress)
+        do_block(job, stage, block, progress)
         yield block
+
+
+def do_block(job: Job, stage: str, block: int, progress: Callable[[int], object] = lambda num: None) -> None:
+    """One block of one stage."""
+    STAGES[stage](job, block, progress)
+    _return_memory()
 
 
 def run_block(job: Job, block: int, progress: Callable[[int], object] = lambda num: None) -> None:
@@ -359,6 +370,7 @@ class StoredBlocks(Sequence[Block]):
         self._held = functools.lru_cache(maxsize=1)(self._block)
 
     def _block(self, block: int) -> Block:
+        _return_memory()
         ends: Any = StoredEnds(self._job, block)
         plan = self._job.plan
         return Block(plan.problem, ends, plan.options.gradient_tolerance)
@@ -540,10 +552,6 @@ def _attributes(plan: Plan) -> dict[str, Any]:
     return {**attrs, "identity": json.dumps(plan.identity), "block_size": plan.blocking.largest}
 
 
-def _size_of(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
-
-
 def _estimate(job: Job, missing: np.ndarray) -> Estimate:
     blocking = job.plan.blocking
     num = sum(last - first for first, last in map(blocking.numbers, missing.tolist()))
@@ -611,6 +619,20 @@ def _write(store: BlockStore, part: str, block: int, flat: Mapping[str, np.ndarr
     """Writes arrays over the order of work, ``[trajectory, ...]``."""
     blocking = store.parts[part].blocking
     store.write(part, block, {name: blocking.to_box(block, flat[name]) for name in store.parts[part].fields})
+
+
+def _return_memory() -> None:
+    """Gives freed memory back: left to itself glibc keeps some of every block, and the process grows with the grid."""
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # another C library
+        return None
 
 
 def _duration(seconds: float) -> str:

@@ -4,9 +4,16 @@ import os
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
+from zarr.codecs import GzipCodec
 
 from jaxloss import store
 from jaxloss.errors import InputError
+from jaxloss.store import folder as folder_module
+from jaxloss.store import result as store_result
+from jaxloss.store.files import locked
+from jaxloss.store.result import small_files
+from jaxloss.store.signature import sign
 
 SPEC = {"name": "tiny", "grid": {"w": {"num": 4}, "b": {"num": 3}}}
 
@@ -53,7 +60,7 @@ class TestResult:
         assert read.loss.dtype == np.float32
 
     def test_many_chunks(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(store, "CHUNK_BYTES", 64)
+        monkeypatch.setattr(store_result, "CHUNK_BYTES", 64)
         store.write_result(result(), tmp_path / "a.zarr")
         assert len(list((tmp_path / "a.zarr" / "loss" / "c").iterdir())) == 2
         xr.testing.assert_identical(result(), store.read_result(tmp_path / "a.zarr"))
@@ -76,7 +83,7 @@ class TestResult:
         def fail(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(store, "_flush", fail)
+        monkeypatch.setattr(store_result, "flush", fail)
         with pytest.raises(KeyboardInterrupt):
             store.write_result(result(), tmp_path / "a.zarr")
         assert list(tmp_path.iterdir()) == []
@@ -94,64 +101,86 @@ class TestResult:
         with pytest.raises(InputError, match="not a zarr store"):
             store.read_result(tmp_path)
 
-    def test_unfinished_store(self, written):
-        metadata = json.loads((written / "zarr.json").read_text())
-        del metadata["attributes"]["jaxloss_done"]
-        (written / "zarr.json").write_text(json.dumps(metadata))
-        with pytest.raises(InputError, match="incomplete"):
+    def test_another_store_of_zarr(self, tmp_path):
+        zarr.create_group(tmp_path / "a.zarr", zarr_format=3)
+        with pytest.raises(InputError, match="not a result of jaxloss"):
+            store.read_result(tmp_path / "a.zarr")
+
+    @pytest.mark.parametrize("name", ["loss/c/0/0/0", "loss/zarr.json", "w/c/0"])
+    def test_lost_file(self, written, name):
+        (written / name).unlink()
+        with pytest.raises(InputError, match=f"{name} is missing"):
             store.read_result(written)
 
-    def test_lost_chunk(self, written):
-        next((written / "loss" / "c").rglob("0/0/0")).unlink()
-        with pytest.raises(InputError, match="'loss' cannot be read"):
-            store.read_result(written)
-
-    def test_flipped_bit(self, written):
-        chunk = next((written / "loss" / "c").rglob("0/0/0"))
-        data = bytearray(chunk.read_bytes())
+    @pytest.mark.parametrize("name", ["loss/c/0/0/0", "loss/zarr.json", "w/c/0"])
+    def test_flipped_bit(self, written, name):
+        data = bytearray((written / name).read_bytes())
         data[10] ^= 1
-        chunk.write_bytes(data)
-        with pytest.raises(InputError, match="'loss' cannot be read"):
+        (written / name).write_bytes(data)
+        with pytest.raises(InputError, match=f"{name} is not what was written"):
             store.read_result(written)
 
-    @pytest.mark.parametrize("name", ["w", "loss"])
-    def test_lost_variable(self, written, name):
-        (written / name / "zarr.json").unlink()
-        with pytest.raises(InputError, match=f"'{name}' cannot be read"):
+    def test_other_attributes(self, written):
+        root = json.loads((written / "zarr.json").read_text())
+        root["attributes"]["infimum"] = 0.5
+        (written / "zarr.json").write_text(json.dumps(root))
+        with pytest.raises(InputError, match=r"zarr.json is not what was written"):
             store.read_result(written)
+
+    def test_a_codec_that_is_never_written_is_not_run(self, tmp_path):
+        path = tmp_path / "a.zarr"
+        group = zarr.create_group(path, zarr_format=3)
+        array = group.create_array("loss", shape=(3,), dtype="float32", compressors=[GzipCodec()])
+        array[...] = np.zeros(3)
+        facts = {"variables": ["loss"], "coordinates": [], "strings": {}}
+        sign(path, small_files(path), done=True, **facts)
+        with pytest.raises(InputError, match="uses the codec 'gzip'"):
+            store.read_result(path)
 
 
 class TestFolder:
+    SUMMARY = {"spec": SPEC, "objectives": {"b": {}, "a": {}}}
+
+    def filled(self, folder, labels="ab"):
+        store.begin_folder(folder, SPEC)
+        for label in labels:
+            store.write_result(result(), folder / f"{label}.zarr")
+
     def test_grows_and_completes(self, tmp_path):
         folder = tmp_path / "deep" / "out"
         assert store.check_folder(folder, SPEC) == store.Stored(None, ())
         assert not folder.parent.exists()
-        assert store.write_folder(folder, SPEC, {"a": result()}) == [folder / "a.zarr"]
+        self.filled(folder, "a")
         assert store.check_folder(folder, SPEC) == store.Stored(None, ("a",))
         with pytest.raises(InputError, match="no complete result"):
-            store.read_folder(folder)
-        summary = {"objectives": {"b": {}, "a": {}}}
-        store.write_folder(folder, SPEC, {"b": result()}, summary)
-        assert store.check_folder(folder, SPEC) == store.Stored(summary, ("a", "b"))
-        results, read = store.read_folder(folder)
-        assert (list(results), read) == (["b", "a"], summary)
-        xr.testing.assert_identical(store.read_partial(folder, "a"), results["a"])
+            store.open_folder(folder)
+        store.write_result(result(), folder / "b.zarr")
+        store.finish_folder(folder, self.SUMMARY)
+        assert store.check_folder(folder, SPEC) == store.Stored(self.SUMMARY, ("a", "b"))
+        results, read = store.open_folder(folder)
+        assert (list(results), read) == (["b", "a"], self.SUMMARY)
+        xr.testing.assert_identical(results["a"].load(), result())
+        assert store.read_spec(folder) == SPEC
 
     def test_an_empty_folder_will_do(self, tmp_path):
         assert store.check_folder(tmp_path, SPEC) == store.Stored(None, ())
 
-    def test_a_lost_result_is_written_again(self, tmp_path):
-        summary = {"objectives": {"a": {}}}
-        store.write_folder(tmp_path, SPEC, {"a": result()}, summary)
+    def test_a_lost_result_is_to_be_written_again(self, tmp_path):
+        self.filled(tmp_path)
+        store.finish_folder(tmp_path, self.SUMMARY)
         os.rename(tmp_path / "a.zarr", tmp_path / ".a.zarr.partial")
-        assert store.check_folder(tmp_path, SPEC) == store.Stored(None, ())
-        store.write_folder(tmp_path, SPEC, {"a": result()}, summary)
-        assert store.check_folder(tmp_path, SPEC).summary == summary
+        assert store.check_folder(tmp_path, SPEC) == store.Stored(None, ("b",))
+
+    def test_another_spec_is_refused_by_name(self, tmp_path):
+        self.filled(tmp_path)
+        other = SPEC | {"grid": {"w": {"num": 4}, "b": {"num": 5}}}
+        with pytest.raises(InputError, match=r"grid.b.num is 3 there and 5 here"):
+            store.check_folder(tmp_path, other)
 
     def test_another_order_of_axes_is_another_spec(self, tmp_path):
-        store.write_folder(tmp_path, SPEC, {"a": result()})
+        self.filled(tmp_path)
         other = SPEC | {"grid": {"b": {"num": 3}, "w": {"num": 4}}}
-        with pytest.raises(InputError, match="another result"):
+        with pytest.raises(InputError, match="the order of grid is another"):
             store.check_folder(tmp_path, other)
 
     def test_other_files(self, tmp_path):
@@ -169,11 +198,20 @@ class TestFolder:
         def fail(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(store, "write_result", fail)
+        monkeypatch.setattr(folder_module, "write_json", fail)
         with pytest.raises(InputError, match="No space left on device"):
-            store.write_folder(tmp_path / "out", SPEC, {"a": result()})
+            store.begin_folder(tmp_path / "out", SPEC)
         assert not (tmp_path / "out").exists()
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(InputError, match="no folder"):
-            store.read_folder(tmp_path / "out")
+            store.open_folder(tmp_path / "out")
+
+
+class TestLock:
+    def test_two_writers_are_one_too_many(self, tmp_path):
+        with locked(tmp_path):
+            with pytest.raises(InputError, match="another process"), locked(tmp_path):
+                pass
+        with locked(tmp_path):
+            pass

@@ -1,5 +1,6 @@
 """How often each outcome occurs, with its interval."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -72,18 +73,33 @@ def outcome_fractions(result: xr.Dataset) -> xr.Dataset:
       0.5
     """
     outcome, codes = result["outcome"], outcome_codes(result)
-    unnamed = np.setdiff1d(outcome.values, list(codes.values()))
-    if unnamed.size:
-        raise InputError(f"result must name its outcomes in its attribute 'outcomes', but {unnamed[0]} has no name")
-    if LEARNING_RATE not in outcome.dims:
-        outcome = outcome.expand_dims({LEARNING_RATE: [result.attrs.get(LEARNING_RATE, np.nan)]})
-    labels = outcome.transpose(LEARNING_RATE, ...).values.reshape(outcome.sizes[LEARNING_RATE], -1)
-    count = np.stack([(labels == code).sum(axis=1) for code in codes.values()], axis=1)
-    total = labels.shape[1]
+    axis = outcome.dims.index(LEARNING_RATE) if LEARNING_RATE in outcome.dims else None
+    rates = outcome[LEARNING_RATE].values if axis is not None else [result.attrs.get(LEARNING_RATE, np.nan)]
+    count = np.zeros((len(rates), len(codes)), np.int64)
+    for box in _boxes(outcome):
+        labels = outcome[box].values
+        unnamed = np.setdiff1d(labels, list(codes.values()))
+        if unnamed.size:
+            raise InputError(
+                f"result must name its outcomes in its attribute 'outcomes', but {unnamed[0]} has no name"
+            )
+        rows = labels[None] if axis is None else np.moveaxis(labels, axis, 0)
+        rows = rows.reshape(len(rows), -1)
+        here = slice(None) if axis is None else box[axis]
+        count[here] += np.stack([(rows == code).sum(axis=1) for code in codes.values()], axis=1)
+    total = outcome.size // len(rates)
     low, high = wilson_interval(count, total)
     dims = (LEARNING_RATE, "outcome_name")
     return xr.Dataset(
         {"count": (dims, count), "fraction": (dims, count / total), "low": (dims, low), "high": (dims, high)},
-        coords={LEARNING_RATE: outcome[LEARNING_RATE].values, "outcome_name": list(codes)},
+        coords={LEARNING_RATE: rates, "outcome_name": list(codes)},
         attrs={"total": total},
     )
+
+
+def _boxes(array: xr.DataArray) -> Iterator[tuple[slice, ...]]:
+    """The chunks of an array that lies on the disk, of which one at a time is read; all of one in memory."""
+    chunks = array.shape if array.variable._in_memory else array.encoding.get("chunks", array.shape)
+    counts = [-(-size // chunk) if chunk else 0 for size, chunk in zip(array.shape, chunks, strict=True)]
+    for place in np.ndindex(*counts):
+        yield tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(place, chunks, strict=True))

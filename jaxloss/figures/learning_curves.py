@@ -41,7 +41,7 @@ def plot_learning_curves(result: xr.Dataset, *, path: str | os.PathLike | None =
       >>> [ax.get_ylabel() for ax in figure.axes]
       ['loss above the infimum', 'norm of the gradient']
     """
-    result = reading.checked(result)
+    result = reading.shown(result)
     if "path_loss" not in result or not result.sizes["trajectory"]:
         raise InputError("result holds no recorded paths: run jaxloss.sweep(..., num_paths=6)")
     known = reading.fates(result)

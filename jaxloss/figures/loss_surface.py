@@ -48,7 +48,7 @@ def plot_loss_surface(result: xr.Dataset, *, path: str | os.PathLike | None = No
       >>> plot_loss_surface(result).axes[0].get_xlabel()
       'x'
     """
-    result = reading.checked(result)
+    result = reading.shown(result)
     axes = _two_axes(result)
     view, fixed = reading.sliced(result, (*axes, LEARNING_RATE))
     figure, body = style.new_figure(
@@ -105,7 +105,7 @@ def plot_plane(
       >>> plot_plane(sweep(bowl, grid, learning_rate=0.1, num_steps=50)).axes[0].get_xlabel()
       'step along direction[0]'
     """
-    result = reading.checked(result)
+    result = reading.shown(result)
     axes = _two_axes(result)
     if learning_rate is not None and not (np.isfinite(learning_rate) and learning_rate > 0):
         raise InputError(f"learning_rate must be positive and finite, not {learning_rate}")

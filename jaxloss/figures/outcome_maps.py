@@ -56,7 +56,7 @@ def plot_outcome_map(
       >>> len(figure.axes)
       2
     """
-    result = reading.checked(result)
+    result = reading.shown(result)
     check_map(result)
     known = reading.fates(result)
     strip = len(reading.spatial_axes(result)) == 1
@@ -252,6 +252,8 @@ def _comparison_subtitle(rows: Sequence[_Row]) -> str:
         name = optimizers.pop() if len(optimizers) == 1 else ""
         how = {"": "", "sgd": " by gradient descent"}.get(name, f" by {name}" if len(name) < 20 else "")
         parts.append(f"each pixel is one initial point, trained{how} and coloured by its outcome")
+    thinned = {str(row.result.attrs[reading.THINNED]) for row in rows if reading.THINNED in row.result.attrs}
+    parts.extend(f"drawn: {words}" for words in sorted(thinned))
     omitted = max((row.omitted for row in rows), default=0)
     if omitted:
         kept = max(len(row.panels) for row in rows)
@@ -457,6 +459,8 @@ def _subtitle(result: xr.Dataset, fixed: dict[str, float], *, one_rate: bool) ->
     rates = reading.rates(result)
     if one_rate and np.isfinite(rates[0]):
         parts.append(f"learning rate {reading.number(rates[0])}")
+    if reading.THINNED in result.attrs:
+        parts.append(f"drawn: {result.attrs[reading.THINNED]}")
     if fixed:
         parts.append("slice at " + ", ".join(f"{name} = {reading.number(v)}" for name, v in fixed.items()))
     text = "; ".join(parts)

@@ -1,6 +1,7 @@
 """What a stored result offers to a figure: axes, slices, labels in display order, critical points."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ MAX_ATTRACTORS = 4
 GLOBAL = "global minimum"
 SPURIOUS = "spurious minimum"
 _LETTERS = "ABCDEFGH"
+MOST_SHOWN = 2**23
+"""Trajectories of a result that a figure draws, at most."""
+THINNED = "thinned"
 
 
 class Fate(NamedTuple):
@@ -89,7 +93,7 @@ def named(results: Mapping[str, xr.Dataset] | Sequence[xr.Dataset] | xr.Dataset)
             labelled[label] = result
     if not labelled:
         raise InputError("results must hold at least one result of jaxloss.sweep, and it is empty")
-    return {label: checked(result) for label, result in labelled.items()}
+    return {label: shown(result) for label, result in labelled.items()}
 
 
 def checked(result: xr.Dataset) -> xr.Dataset:
@@ -111,6 +115,36 @@ def checked(result: xr.Dataset) -> xr.Dataset:
     dims = [str(dim) for dim in result["outcome"].dims if dim in result.coords]
     jumbled = [dim for dim in dims if np.any(np.diff(result[dim].values) < 0)]
     return result.sortby(jumbled) if jumbled else result
+
+
+def shown(result: xr.Dataset) -> xr.Dataset:
+    """`checked`, and if there are more trajectories than a figure can show, every second or so of them.
+
+    Args:
+      result: a sweep's result, perhaps on the disk.
+
+    Returns:
+      The same result, or a thinned one, in memory, whose attribute `THINNED` says in words what was left out.
+
+    Raises:
+      InputError: it is something else.
+    """
+    result = checked(result)
+    outcome = result["outcome"]
+    names = [str(name) for name in outcome.dims]
+    strides, left = dict.fromkeys(names, 1), {name: outcome.sizes[name] for name in names}
+    while math.prod(left.values()) > MOST_SHOWN:
+        # The learning rates are the last to go.
+        several = [name for name in initial_axes(result) if left[name] > 64]
+        longest = max(several or names, key=lambda name: left[name])
+        strides[longest] *= 2
+        left[longest] = -(-outcome.sizes[longest] // strides[longest])
+    thinned = {name: stride for name, stride in strides.items() if stride > 1}
+    if not thinned:
+        return result
+    words = " and ".join(f"1 in {stride} values of {name}" for name, stride in thinned.items())
+    chosen = result.isel({name: slice(None, None, stride) for name, stride in thinned.items()})
+    return chosen.load().assign_attrs({THINNED: words})
 
 
 def title(label: str) -> str:

@@ -251,6 +251,12 @@ def open_store(path: Path) -> tuple[BlockStore, dict[str, Any], dict[str, Any]]:
     return BlockStore(path, parts, bytes.fromhex(ours["key"])), attributes, ours
 
 
+def num_recorded(path: Path, part: str) -> int:
+    """How many blocks of a part have been written, whole or not."""
+    folder = path / BLOCKS / part / "c"
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
 def is_done(path: Path) -> bool:
     """Whether a store says of itself that it is done, and the files that belong to no block are whole."""
     try:

@@ -88,7 +88,7 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
       InputError: it cannot be written.
     """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

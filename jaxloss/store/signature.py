@@ -50,7 +50,7 @@ def sign(path: Path, covered: Iterable[Path], **facts: Any) -> None:
     root = json.loads((path / ROOT).read_bytes())
     root["attributes"][OURS] = ours
     root["attributes"][OURS] = {**ours, "digest": _own_digest(root)}
-    write_text(path / ROOT, json.dumps(root, indent=1) + "\n")
+    write_text(path / ROOT, json.dumps(root, indent=1))
     flush(path, deep=False)
 
 
