@@ -152,7 +152,7 @@ _turn = threading.Lock()
 def _work(payload: bytes, stage: str, block: int) -> int:
     """One block of one stage, on a worker."""
     with _turn:
-        stored.do_block(_job(payload), stage, block)
+        stored.STAGES[stage](_job(payload), block)
     return block
 
 

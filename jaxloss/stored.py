@@ -5,7 +5,6 @@ Three stages, each over blocks: ``ends`` (run the trajectories), ``labels`` (say
 labels need lies in a hidden store beside the result, which goes when it is done.
 """
 
-import ctypes
 import functools
 import hashlib
 import json
@@ -299,14 +298,8 @@ def _carried_out(plan: Plan, execute: Execute, report: Callable[[Estimate], obje
 def in_this_process(job: Job, stage: str, blocks: Sequence[int], progress: Callable[[int], object]) -> Iterator[int]:
     """Blocks one after the other, each over all devices."""
     for block in blocks:
-        do_block(job, stage, block, progress)
+        STAGES[stage](job, block, progress)
         yield block
-
-
-def do_block(job: Job, stage: str, block: int, progress: Callable[[int], object] = lambda num: None) -> None:
-    """One block of one stage."""
-    STAGES[stage](job, block, progress)
-    _return_memory()
 
 
 def run_block(job: Job, block: int, progress: Callable[[int], object] = lambda num: None) -> None:
@@ -366,14 +359,7 @@ class StoredBlocks(Sequence[Block]):
     """The blocks of a job, of which the one asked for last is held."""
 
     def __init__(self, job: Job):
-        self._job = job
-        self._held = functools.lru_cache(maxsize=1)(self._block)
-
-    def _block(self, block: int) -> Block:
-        _return_memory()
-        ends: Any = StoredEnds(self._job, block)
-        plan = self._job.plan
-        return Block(plan.problem, ends, plan.options.gradient_tolerance)
+        self._job, self._number, self._held = job, -1, None
 
     def __len__(self) -> int:
         return self._job.store.parts["ends"].blocking.num_blocks
@@ -381,7 +367,11 @@ class StoredBlocks(Sequence[Block]):
     def __getitem__(self, index: Any) -> Any:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._held(index)
+        if index != self._number:
+            plan, ends = self._job.plan, StoredEnds(self._job, index)
+            self._held, self._number = None, index
+            self._held = Block(plan.problem, ends, plan.options.gradient_tolerance)  # pyright: ignore[reportArgumentType]
+        return self._held
 
 
 @functools.lru_cache(maxsize=2)
@@ -619,20 +609,6 @@ def _write(store: BlockStore, part: str, block: int, flat: Mapping[str, np.ndarr
     """Writes arrays over the order of work, ``[trajectory, ...]``."""
     blocking = store.parts[part].blocking
     store.write(part, block, {name: blocking.to_box(block, flat[name]) for name in store.parts[part].fields})
-
-
-def _return_memory() -> None:
-    """Gives freed memory back: left to itself glibc keeps some of every block, and the process grows with the grid."""
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
-
-
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):  # another C library
-        return None
 
 
 def _duration(seconds: float) -> str:
