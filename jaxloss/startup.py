@@ -1,4 +1,4 @@
-"""How the command line starts JAX: a device for each core, and compiled programs kept for the next time."""
+"""How the command line starts JAX: a thread for each core, and compiled programs kept for the next time."""
 
 import gc
 import os
@@ -45,11 +45,10 @@ def start_jax() -> bool:
                 jax.config.update(name, value)
         # A damaged entry, a full disk: the program is compiled as if there were no cache.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
-    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not forced and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        from jaxloss.engine.devices import one_device_per_core
+    if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
+        from jaxloss.engine.devices import compute_in_threads
 
-        one_device_per_core()
+        compute_in_threads()
     return True
 
 

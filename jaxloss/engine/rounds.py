@@ -63,14 +63,14 @@ class Fleet(NamedTuple):
     Attributes:
       process: what is iterated.
       varying: for each leaf of the state, whether it differs between trajectories; a step counter does not.
-      shared: what all trajectories share, on each device.
+      shared: what all trajectories share, by device.
       own: what each trajectory has for itself, a pytree of host arrays ``[..., trajectory]``.
       tile_size: trajectories of one compiled call.
     """
 
     process: Process
     varying: tuple[bool, ...]
-    shared: tuple[Any, ...]
+    shared: dict[Any, Any]
     own: Any
     tile_size: int
 
@@ -114,7 +114,7 @@ def run(
     fleet = Fleet(
         process,
         varying_leaves(process, shared, own, initial),
-        tuple(jax.device_put(shared, device) for device in devices()),
+        {device: jax.device_put(shared, device) for device in dict.fromkeys(devices())},
         own,
         tile_size,
     )
@@ -130,7 +130,7 @@ def run(
 
 def _begin(fleet: Fleet, initial: Any) -> Lane:
     program = in_lanes(_first, (fleet.process,), (None, -1, -1))
-    return map_lanes(program, (fleet.shared[0],), (fleet.own, initial), fleet.tile_size)
+    return map_lanes(program, (fleet.shared[devices()[0]],), (fleet.own, initial), fleet.tile_size)
 
 
 def _first(process: Process, shared: Any, own: Any, initial: Any) -> Lane:
@@ -219,8 +219,7 @@ def _live(tile: Tile) -> np.ndarray:
 def _round(program: Callable, fleet: Fleet, steps: tuple[int, int, int], tile: Tile, device) -> Tile:
     """One tile through one round, on whichever device is free."""
     own, lane, clock = jax.device_put((tile.own, tile.lane, tile.clock), device)
-    shared = fleet.shared[devices().index(device)]
-    lane, clock = jax.block_until_ready(program(shared, own, lane, clock, *map(np.int32, steps)))
+    lane, clock = jax.block_until_ready(program(fleet.shared[device], own, lane, clock, *map(np.int32, steps)))
     return Tile(tile.numbers, own, lane, clock)
 
 

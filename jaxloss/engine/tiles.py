@@ -98,7 +98,7 @@ def map_in_tiles(
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-# Every device compiles a program anew: for fewer tiles of a short program one device is faster.
+# Different devices compile a program anew: for fewer tiles of a short program one device is faster.
 WORTH_COMPILING_AGAIN = 32
 
 
@@ -124,7 +124,7 @@ def map_lanes(program: Callable[..., Arrays], shared: tuple, arrays: tuple, tile
         return columns(out, slice(0, last - first))
 
     ranges = list(tiles(num, tile_size))
-    few = len(ranges) < WORTH_COMPILING_AGAIN
+    few = len(ranges) < WORTH_COMPILING_AGAIN and len(shared_on) > 1
     parts = [apply(rows, devices()[0]) for rows in ranges] if few else on_devices(apply, ranges)
     return jax.tree.map(lambda *outs: np.concatenate(outs, axis=-1), *parts)
 
