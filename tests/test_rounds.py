@@ -176,6 +176,18 @@ class TestPlainLoop:
             np.testing.assert_allclose(lane.state[0], x, rtol=1e-4)
             np.testing.assert_allclose(lane.state[1], y, rtol=1e-4)
 
+    def test_few_that_ended_are_packed_away_after_long_rounds_where_a_tile_is_saved(self, monkeypatch):
+        loads, load = [], rounds._load
+        monkeypatch.setattr(rounds, "devices", lambda: jax.devices()[:1])
+        monkeypatch.setattr(rounds, "_load", lambda *args: (loads.append(len(args[2])), load(*args))[1])
+        # Three tiles would do for nine of ten from the first look on; but as yet a round is short.
+        ends_at = np.array([100, 1500, *[10**6] * 8], np.int32)
+        small = SMALL["ends at its own time"]._replace(own=ends_at)
+        found = rounds.run(small.process(), (), small.own, small.initial, (4000,), tile_size=3)
+        assert loads == [10, 8, 0]  # at last those that wait for whole periods, of whom there are none
+        for lane, expected in zip(found, plain_loop(small, (4000,)), strict=True):
+            jax.tree.map(np.testing.assert_array_equal, lane[:3], expected)
+
     def test_progress_rises_to_one(self):
         small, seen = SMALL["ends at its own time"], []
         rounds.run(small.process(), (), small.own, small.initial, (0, 100, 1000), tile_size=4, progress=seen.append)

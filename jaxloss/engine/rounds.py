@@ -21,8 +21,10 @@ from jaxloss.engine.tiles import Shapes, columns, in_lanes, map_lanes, one_lane,
 BLOCK = 60
 # A state that returns after this many steps, bit for bit, is periodic for ever; so are periods that divide it found.
 PERIOD = 4 * BLOCK
-# Trajectories are packed together once less than this share of those in the tiles goes on.
+# Trajectories are packed together once less than this share of those in the tiles goes on; and after a round of so
+# many steps, once they fit into fewer tiles for the busiest core.
 PACKED = 0.75
+LONG_ROUND = 16 * BLOCK
 
 
 class Process(NamedTuple):
@@ -187,13 +189,19 @@ def _rounds(fleet: Fleet, lane: Lane, going: np.ndarray, start: int, stop: int, 
     while step < stop and len(going):
         now = min(step + max(BLOCK, step - start), stop)
         held = on_devices(functools.partial(_round, program, fleet, (step, now, origin)), held)
-        step = now
+        step, round_length = now, now - step
         live = [tile.numbers[_live(tile)] for tile in held]
         left = sum(map(len, live))
-        if step == stop or left < PACKED * len(going):
+        fewer = _tiles_of_the_busiest(left, fleet) < _tiles_of_the_busiest(len(going), fleet)
+        if step == stop or left < PACKED * len(going) or (fewer and round_length >= LONG_ROUND):
             _unload(held, lane)
             going = np.concatenate(live)
             held = _load(fleet, lane, going) if step < stop else []
+
+
+def _tiles_of_the_busiest(num: int, fleet: Fleet) -> int:
+    """How many tiles one of the devices has to compute at least, if there are so many trajectories."""
+    return -(-num // (fleet.tile_size * len(devices())))
 
 
 def _load(fleet: Fleet, lane: Lane, numbers: np.ndarray) -> list[Tile]:
