@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxloss.engine.devices import one_device_per_core
+from jaxloss.engine.devices import compute_in_threads
 
-one_device_per_core()
+compute_in_threads()
 
 import jax  # noqa: E402
 import optax  # noqa: E402

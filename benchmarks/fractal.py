@@ -23,9 +23,9 @@ BOUND = 1e15
 
 def ours(num: int, num_steps: int):
     """A function that returns which pairs of rates converge, ``[num, num]``, run by the engine with early exit."""
-    from jaxloss.engine.devices import one_device_per_core
+    from jaxloss.engine.devices import compute_in_threads
 
-    one_device_per_core()
+    compute_in_threads()
     import jaxloss
     from jaxloss import Axis, Grid, descent
     from jaxloss.engine import computing_in, in_lanes, map_lanes, rounds

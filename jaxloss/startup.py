@@ -1,5 +1,6 @@
-"""How the command line starts JAX: a device for each core, and compiled programs kept for the next time."""
+"""How the command line starts JAX: a thread for each core, and compiled programs kept for the next time."""
 
+import atexit
 import gc
 import os
 import sys
@@ -39,17 +40,18 @@ def start_jax() -> bool:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import jax
 
+    # Nor is there anything to be found in a last look, before the process ends: it took half a second.
+    atexit.register(gc.freeze)
     if folder:
         for name, value in {"jax_compilation_cache_dir": str(folder), **OPTIONS}.items():
             if name.upper() not in os.environ:
                 jax.config.update(name, value)
         # A damaged entry, a full disk: the program is compiled as if there were no cache.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
-    forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not forced and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        from jaxloss.engine.devices import one_device_per_core
+    if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
+        from jaxloss.engine.devices import compute_in_threads
 
-        one_device_per_core()
+        compute_in_threads()
     return True
 
 

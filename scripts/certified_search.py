@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jaxloss.engine.devices import one_device_per_core
+from jaxloss.engine.devices import compute_in_threads
 
-one_device_per_core()
+compute_in_threads()
 
 import jax  # noqa: E402
 

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import chex
 import hypothesis.strategies as st
@@ -173,6 +174,20 @@ def three_devices(monkeypatch):
     devices._threads.cache_clear()
 
 
+class TestDevices:
+    @pytest.mark.parametrize("num", [1, 3])
+    def test_a_lone_device_serves_every_core(self, num, monkeypatch):
+        monkeypatch.setattr(devices, "_cores", lambda: range(num))
+        monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+        assert devices.devices.__wrapped__() == (jax.devices()[0],) * num
+
+    def test_several_devices_stay_what_they_are(self, monkeypatch):
+        several = (*jax.devices()[:1], *jax.devices()[:1])
+        monkeypatch.setattr(devices, "_cores", lambda: range(3))
+        monkeypatch.setattr(jax, "local_devices", lambda: several)
+        assert devices.devices.__wrapped__() == several
+
+
 class TestOnDevices:
     @pytest.mark.parametrize("num", [0, 1, 2, 3, 50])
     def test_results_are_in_order(self, num, three_devices):
@@ -229,6 +244,18 @@ class TestMapLanes:
         np.testing.assert_array_equal(found["sum"], 2 * 3 * x.sum(0) + y["y"])
         np.testing.assert_array_equal(found["pair"], x[::-1])
         assert all(type(leaf) is np.ndarray for leaf in jax.tree.leaves(found))
+
+    def test_threads_on_one_device_compile_once(self, three_devices):
+        traces = []
+
+        def slow(x):
+            traces.append(threading.current_thread())
+            time.sleep(0.2)  # the others arrive meanwhile
+            return x + 1
+
+        x = np.arange(8, dtype=np.float32)
+        np.testing.assert_array_equal(map_lanes(in_lanes(slow, (), (-1,)), (), (x,), 2), x + 1)
+        assert len(traces) == 1
 
 
 def _weighted(factor, weight, x, y):

@@ -246,3 +246,28 @@ class TestFallback:
         assert len(caplog.records) == 1
         assert "sin runs through jax.vmap" in caplog.text
         assert "second line" not in caplog.text
+
+
+class TestEqualEquations:
+    @staticmethod
+    def primitives(function, *args):
+        """Names of the primitives that a function of one lane becomes."""
+        closed = jax.make_jaxpr(lanes(function, (-1,) * len(args)))(*(np.stack([arg] * 3, -1) for arg in args))
+        return [eqn.primitive.name for eqn in closed.jaxpr.eqns]
+
+    def test_are_evaluated_once_in_calls_too(self):
+        def function(x):
+            return jnp.sin(x) + jax.jit(lambda x: jnp.sin(x) * jnp.cos(x))(x)
+
+        assert self.primitives(function, np.float32(1)).count("sin") == 1
+
+    def test_zeros_of_either_sign_are_not_equal(self):
+        x = np.array([1.0, -1.0], np.float32)
+        found = lanes(lambda x: (x * np.float32(0.0), x * np.float32(-0.0)), (-1,))(x)
+        np.testing.assert_array_equal(np.signbit(found), [[False, True], [True, False]])
+
+    def test_barriers_stay(self):
+        def function(x):
+            return lax.optimization_barrier(x) + lax.optimization_barrier(x)
+
+        assert self.primitives(function, np.float32(1)).count("optimization_barrier") == 2

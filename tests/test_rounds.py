@@ -15,7 +15,7 @@ import pytest
 from jax import lax
 
 from jaxloss import Axis, Grid, Problem, Starts, descent, load_problem, network_problem, sweep
-from jaxloss.engine import computing_in, rounds
+from jaxloss.engine import calibration, computing_in, rounds
 from jaxloss.engine.calibration import default_tile_size, whole
 from jaxloss.engine.rounds import BLOCK, PERIOD, Process
 from jaxloss.runs import RunOptions, arguments_of, process_of, rule_of, run_grid
@@ -176,6 +176,18 @@ class TestPlainLoop:
             np.testing.assert_allclose(lane.state[0], x, rtol=1e-4)
             np.testing.assert_allclose(lane.state[1], y, rtol=1e-4)
 
+    def test_few_that_ended_are_packed_away_after_long_rounds_where_a_tile_is_saved(self, monkeypatch):
+        loads, load = [], rounds._load
+        monkeypatch.setattr(rounds, "devices", lambda: jax.devices()[:1])
+        monkeypatch.setattr(rounds, "_load", lambda *args: (loads.append(len(args[2])), load(*args))[1])
+        # Three tiles would do for nine of ten from the first look on; but as yet a round is short.
+        ends_at = np.array([100, 1500, *[10**6] * 8], np.int32)
+        small = SMALL["ends at its own time"]._replace(own=ends_at)
+        found = rounds.run(small.process(), (), small.own, small.initial, (4000,), tile_size=3)
+        assert loads == [10, 8, 0]  # at last those that wait for whole periods, of whom there are none
+        for lane, expected in zip(found, plain_loop(small, (4000,)), strict=True):
+            jax.tree.map(np.testing.assert_array_equal, lane[:3], expected)
+
     def test_progress_rises_to_one(self):
         small, seen = SMALL["ends at its own time"], []
         rounds.run(small.process(), (), small.own, small.initial, (0, 100, 1000), tile_size=4, progress=seen.append)
@@ -335,6 +347,11 @@ SLOWER = ("shared draws", "xor, adam")
 
 
 class TestSameBits:
+    @pytest.fixture(autouse=True)
+    def large_tiles(self, monkeypatch):
+        """As on one core, whose share is everything."""
+        monkeypatch.setattr(calibration, "devices", lambda: jax.devices()[:1])
+
     @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOWER)) for n in TILES])
     def test_of_the_rounds_whatever_the_tile(self, name):
         make, grid, options, sizes = TILES[name]
@@ -374,22 +391,23 @@ class TestSameBits:
         assert len(np.unique(first.outcome)) >= 4
         assert first.identical(second)
 
-    def test_whatever_the_number_of_devices(self, tmp_path):
-        results = {num: on_cpu_devices(num, tmp_path) for num in (1, 2, 3)}
-        for num in (2, 3):
-            assert results[1].keys() == results[num].keys()
-            for name, values in results[1].items():
-                assert values.dtype == results[num][name].dtype
-                assert values.tobytes() == results[num][name].tobytes(), (num, name)
-        assert len(np.unique(results[1]["outcome"])) > 2
-        assert results[1]["end_point"].dtype == np.float64
+    def test_whatever_the_number_of_threads_and_devices(self, tmp_path):
+        # One thread, then each of them on a device of its own, or two on one device.
+        alone, *others = (on_cpu(*numbers, tmp_path) for numbers in ((1, 1), (2, 2), (3, 3), (2, 1)))
+        for other in others:
+            assert alone.keys() == other.keys()
+            for name, values in alone.items():
+                assert values.dtype == other[name].dtype
+                assert values.tobytes() == other[name].tobytes(), name
+        assert len(np.unique(alone["outcome"])) > 2
+        assert alone["end_point"].dtype == np.float64
 
 
-def on_cpu_devices(num, folder):
-    """What a process with so many CPU devices finds; it also checks what only several devices show."""
-    path = folder / f"{num}.npz"
+def on_cpu(num, num_devices, folder):
+    """What a process with so many threads and CPU devices finds; it also checks what only several threads show."""
+    path = folder / f"{num}-{num_devices}.npz"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, str(num), str(path)],
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(num), str(num_devices), str(path)],
         capture_output=True,
         text=True,
         check=False,
@@ -402,30 +420,34 @@ def on_cpu_devices(num, folder):
 PROGRAM = """
 import sys, threading
 import jax
-num, path = int(sys.argv[1]), sys.argv[2]
-jax.config.update("jax_num_cpu_devices", num)
+num, num_devices, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+jax.config.update("jax_num_cpu_devices", num_devices)
 import jax.numpy as jnp
 import numpy as np
 from jaxloss import Axis, Grid, Problem, load_problem, sweep
 from jaxloss.engine import devices
 
+if num_devices == 1:
+    core = devices._cores()[0]
+    devices._cores = lambda: (core,) * num
 assert len(devices.devices()) == num
+assert len(set(devices.devices())) == num_devices
 used = set()
 inside = devices._stay_on_core
 devices._stay_on_core = lambda i: (used.add(i), inside(i))
 # A float64 sweep in a process with x64 off: chaos and cycles would magnify a rounding to float32 anywhere.
 grid = Grid({"x": Axis.linear(-2, 2, 667), "learning_rate": Axis.of([0.3, 0.9, 1.15, 2.0])})
-# What is asked for is more than a device's share: the tiles are smaller on several devices.
+# What is asked for is more than a thread's share: the tiles are smaller for several.
 result = sweep(load_problem("cubic-map"), grid, num_steps=400, tile_size=3072, precision="float64")
 found = {name: result[name].values for name in ("outcome", "end_point", "loss", "num_steps", "period", "attractor")}
 assert result.attrs["tile_size"] == {1: 3072, 2: 2048, 3: 1024}[num]
 assert not jax.config.jax_enable_x64 and jnp.ones(1).dtype == np.float32
-# Every device has had tiles, and each thread of a device is its own.
+# Every thread has had tiles.
 assert used == (set(range(num)) if num > 1 else set()), used
 np.savez(path, **found)
 
 # Errors inside an objective reach the caller, from the threads of devices too, and those go on.
-if num != 2:
+if num != 2 or num_devices != 2:
     sys.exit()
 
 def objective(p):

@@ -97,13 +97,12 @@ print(json.dumps({
 
     def test_the_second_process_compiles_nothing_and_damage_is_harmless(self, tmp_path):
         folder = tmp_path / "jaxloss"
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         first = self.start(tmp_path)
-        assert (first["values"], first["folder"], first["least"]) == ([6.0] * cores, str(folder), 0)
+        assert (first["values"], first["folder"], first["least"]) == ([6.0], str(folder), 0)
         assert (first["hits"], first["misses"]) == (0, len(os.listdir(folder)))
         second = self.start(tmp_path)
         assert (second["values"], second["misses"]) == (first["values"], 0)
-        assert second["hits"] >= cores
+        assert second["hits"] >= 1
         for i, entry in enumerate(sorted(folder.iterdir())):
             whole = entry.read_bytes()
             entry.write_bytes((b"", whole[: len(whole) // 2], whole[:99] + b"\0" + whole[100:])[i % 3])

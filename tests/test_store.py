@@ -138,9 +138,10 @@ class TestResult:
             store.read_result(path)
 
 
-class TestFolder:
-    SUMMARY = {"spec": SPEC, "objectives": {"b": {}, "a": {}}}
+SUMMARY = {"spec": SPEC, "objectives": {"b": {}, "a": {}}}
 
+
+class TestFolder:
     def filled(self, folder, labels="ab"):
         store.begin_folder(folder, SPEC)
         for label in labels:
@@ -155,10 +156,10 @@ class TestFolder:
         with pytest.raises(InputError, match="no complete result"):
             store.open_folder(folder)
         store.write_result(result(), folder / "b.zarr")
-        store.finish_folder(folder, self.SUMMARY)
-        assert store.check_folder(folder, SPEC) == store.Stored(self.SUMMARY, ("a", "b"))
+        store.finish_folder(folder, SUMMARY)
+        assert store.check_folder(folder, SPEC) == store.Stored(SUMMARY, ("a", "b"))
         results, read = store.open_folder(folder)
-        assert (list(results), read) == (["b", "a"], self.SUMMARY)
+        assert (list(results), read) == (["b", "a"], SUMMARY)
         xr.testing.assert_identical(results["a"].load(), result())
         assert store.read_spec(folder) == SPEC
 
@@ -167,7 +168,7 @@ class TestFolder:
 
     def test_a_lost_result_is_to_be_written_again(self, tmp_path):
         self.filled(tmp_path)
-        store.finish_folder(tmp_path, self.SUMMARY)
+        store.finish_folder(tmp_path, SUMMARY)
         os.rename(tmp_path / "a.zarr", tmp_path / ".a.zarr.partial")
         assert store.check_folder(tmp_path, SPEC) == store.Stored(None, ("b",))
 
@@ -210,8 +211,7 @@ class TestFolder:
 
 class TestLock:
     def test_two_writers_are_one_too_many(self, tmp_path):
-        with locked(tmp_path):
-            with pytest.raises(InputError, match="another process"), locked(tmp_path):
-                pass
+        with locked(tmp_path), pytest.raises(InputError, match="another process"), locked(tmp_path):
+            pass
         with locked(tmp_path):
             pass

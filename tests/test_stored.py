@@ -154,7 +154,7 @@ class TestStore:
 
     def test_another_problem_or_grid_is_refused_by_name(self, whole):
         other = load_problem("loss-comparison", activation="tanh")
-        with pytest.raises(InputError, match="holds another sweep: (problem|objective)"):
+        with pytest.raises(InputError, match=r"holds another sweep: (problem|objective)"):
             sweep_to_store(other, GRID, whole, **OPTIONS)
         grid = Grid({**GRID.axes, "bias": Axis.linear(-6, 5, 11)})
         with pytest.raises(InputError, match=r"holds another sweep: axes.bias.values"):
@@ -254,7 +254,7 @@ class TestDamage:
         report = inspect_store(copy)
         assert not report.whole
         assert name in str(report) or name == "zarr.json"
-        with pytest.raises(InputError, match="damaged|not a zarr store|not a result"):
+        with pytest.raises(InputError, match=r"damaged|not a zarr store|not a result"):
             store.open_result(copy)
         counted = Counted()
         written(copy, execute=counted)
@@ -322,7 +322,8 @@ class TestWorkers:
             "        sweep_to_store(load_problem('loss-comparison'), Grid(axes), 'a.zarr', block_size=50,\n"
             "                       num_steps=150, num_paths=2, execute=execute)\n"
         )
-        subprocess.run([sys.executable, script], cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        subprocess.run([sys.executable, script], cwd=tmp_path, check=True, env=environment)
         assert not differing(whole, tmp_path / "a.zarr")
 
 
@@ -348,7 +349,8 @@ def test_devices_and_tiles_change_no_bit(tmp_path):
         out = tmp_path / f"{tile_size}-{devices}-{workers}"
         command = [sys.executable, "-m", "jaxloss", "sweep", spec, "--out", out, "--quiet", "--block-size", "40000"]
         command += ["--workers", str(workers)] if workers else []
-        subprocess.run(command, check=True, env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}, capture_output=True)
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+        subprocess.run(command, check=True, env=environment, capture_output=True)
         found = store.open_folder(out)[0]["loss-comparison"].load()
         first = found if first is None else first
         for name in first.variables:

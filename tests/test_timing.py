@@ -1,5 +1,8 @@
 import itertools
 import re
+import subprocess
+import sys
+import time
 
 import jax
 import pytest
@@ -71,6 +74,19 @@ class TestPhase:
 
 def test_process_age():
     assert 0 < timing.process_age() < 24 * 3600
+
+
+def test_process_age_of_a_new_process():
+    code = "import time; from jaxloss import timing; first = timing.process_age(); time.sleep(0.3); print(first, "
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code + "timing.process_age())"], capture_output=True, text=True, check=True
+    )
+    first, second = map(float, done.stdout.split())
+    # Linux counts in hundredths of a second; elsewhere psutil may be off by one second.
+    slack = 0.02 if sys.platform == "linux" else 1.0
+    assert first <= time.perf_counter() - started - 0.3 + slack
+    assert second - first == pytest.approx(0.3, abs=0.2)
 
 
 def test_form(clock):

@@ -8,12 +8,12 @@ from benchmarks.rivals import Run
 from benchmarks.workloads import ADAM, Workload
 from jaxloss.engine import computing_in, in_lanes, map_lanes, rounds
 from jaxloss.engine.calibration import default_tile_size, whole
-from jaxloss.engine.devices import one_device_per_core
+from jaxloss.engine.devices import compute_in_threads
 from jaxloss.runs import RunOptions, arguments_of, process_of, rule_of
 from jaxloss.sweeps import validate
 
 # What the command line does, before JAX starts. Every rival has a process of its own.
-one_device_per_core()
+compute_in_threads()
 
 
 def problem_of(workload: Workload) -> jaxloss.Problem:

@@ -1,7 +1,6 @@
 """Which devices there are, and how programs are compiled for them."""
 
 import functools
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +10,6 @@ from typing import Any
 
 import jax
 
-logger = logging.getLogger(__name__)
-
-# One executable over several cores loses its gain to synchronisation; a device for each core does not.
-NUM_DEVICES_OPTION = "jax_num_cpu_devices"
 # Vectors of 512 bits where the CPU has them (compilers prefer 256 out of caution), and optimisation barriers that
 # hold until operations have been fused.
 _PASSES = "cse_barrier_expander,cpu-parallel-task-assigner"
@@ -29,36 +24,26 @@ CPU_OPTIONS = {
 _compilation: ContextVar[str] = ContextVar("_compilation", default="fast")
 
 
-def one_device_per_core() -> None:
-    """Gives each CPU core an XLA device of its own; it must be called before JAX starts, else it changes nothing."""
+def compute_in_threads() -> None:
+    """Lets the thread that calls a program on a CPU compute it, too; it must be called before JAX starts.
+
+    Else JAX hands the program over to threads of its own, which no one has told what core to stay on.
+    """
     if "cpu" in os.environ.get("JAX_PLATFORMS", "cpu"):
-        cores = len(_cores())
-        try:
-            jax.config.update(NUM_DEVICES_OPTION, cores)
-            # Each device is served by a thread of ours, which may as well compute.
-            jax.config.update("jax_cpu_enable_async_dispatch", False)
-        except RuntimeError:  # JAX has started
-            logger.info("JAX has started with %d CPU devices for %d cores", len(jax.devices("cpu")), cores)
+        jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 @functools.cache
 def devices() -> tuple[Any, ...]:
-    """The devices that trajectories are spread over: all of the default platform.
+    """The devices that trajectories are spread over, each with a thread of ours: all of the default platform.
 
-    On a CPU with fewer devices than cores one line in the log says how to get the rest, unless the environment asks
-    for so many.
+    A lone CPU device stands there once for each core, unless the environment asks for so many. It computes whatever
+    several threads ask of it at once, and what is compiled for it serves all of them, whereas devices of their own
+    would compile every program anew. One executable over several cores, in turn, loses its gain to synchronisation.
     """
-    found, cores = tuple(jax.local_devices()), len(_cores())
-    asked_for = NUM_DEVICES_OPTION.upper() in os.environ
-    if found[0].platform == "cpu" and len(found) < cores and not asked_for:
-        logger.warning(
-            "JAX has %d CPU device(s) for %d cores: jax.config.update(%r, %d) before JAX starts makes sweeps faster",
-            len(found),
-            cores,
-            NUM_DEVICES_OPTION,
-            cores,
-        )
-    return found
+    found = tuple(jax.local_devices())
+    alone = found[0].platform == "cpu" and len(found) == 1 and "JAX_NUM_CPU_DEVICES" not in os.environ
+    return found * len(_cores()) if alone else found
 
 
 def on_devices(function: Callable[[Any, Any], Any], items: Sequence[Any]) -> list:

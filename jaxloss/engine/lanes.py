@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
@@ -193,8 +194,25 @@ def _output(value: Value, keeps_lanes: bool, num: int) -> jax.Array:
 # The interpreter
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value], num: int) -> list[Value]:
-    """The outputs of a jaxpr, equation by equation."""
+def _evaluate(
+    jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value], num: int, known: dict[Any, Any] | None = None
+) -> list[Value]:
+    """The outputs of a jaxpr, equation by equation.
+
+    A compiler would merge equal equations anyway; merged here, they need not be written out and handed over first.
+
+    Args:
+      jaxpr: what is evaluated.
+      consts: its constants.
+      args: its inputs.
+      num: of lanes.
+      known: the equations that are evaluated already: by `_key` their operands, which so keep their identity, and
+        their outputs. A call shares them with its caller; the body of a loop begins anew.
+
+    Returns:
+      A value for each output.
+    """
+    known = {} if known is None else known
     values: dict[Any, Value] = {}
 
     def read(atom) -> Value:
@@ -203,15 +221,40 @@ def _evaluate(jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value], num:
     values.update(zip(jaxpr.constvars, consts, strict=True))
     values.update(zip(jaxpr.invars, args, strict=True))
     for eqn in jaxpr.eqns:
-        values.update(zip(eqn.outvars, _apply(eqn, [read(atom) for atom in eqn.invars], num), strict=True))
+        operands = [read(atom) for atom in eqn.invars]
+        key = _key(eqn, operands)
+        if key not in known:
+            known[key] = operands, _apply(eqn, operands, num, known)
+        values.update(zip(eqn.outvars, known[key][1], strict=True))
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _apply(eqn: JaxprEqn, args: list[Value], num: int) -> Sequence[Value]:
+def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) -> Sequence[Value]:
     if not any(isinstance(arg, Lanes) for arg in args):
         return _as_function(eqn)(*args)
-    rule = RULES.get(eqn.primitive.name, _stock_vmap)
-    return rule(eqn, args, num)
+    name = eqn.primitive.name
+    if name in _CALLS:  # the body is evaluated here; rules of differentiation have been used by now
+        jaxpr, consts = _body(eqn)
+        return _evaluate(jaxpr, consts, args, num, known)
+    return RULES.get(name, _stock_vmap)(eqn, args, num)
+
+
+def _key(eqn: JaxprEqn, operands: list[Value]) -> Any:
+    """What two equations have in common whose outputs are the same, bit for bit."""
+    params = tuple(eqn.params.values())
+    # A barrier stands for itself; and a zero is equal to one of another sign.
+    if eqn.effects or eqn.primitive.name == "optimization_barrier" or any(isinstance(p, float) for p in params):
+        return object()
+    named = (
+        (np.asarray(value).tobytes(), atom.aval) if isinstance(atom, Literal) else id(value)
+        for atom, value in zip(eqn.invars, operands, strict=True)
+    )
+    key = eqn.primitive, tuple(eqn.params), params, tuple(named)
+    try:
+        hash(key)
+    except TypeError:
+        return object()
+    return key
 
 
 def _as_function(eqn: JaxprEqn) -> Callable[..., list]:
@@ -423,12 +466,6 @@ def _with_lane(value: Value) -> jax.Array:
     return value.array if isinstance(value, Lanes) else jnp.asarray(value)[..., None]
 
 
-def _inlined(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
-    """A call: its body is evaluated here. Rules of differentiation have been used by now."""
-    jaxpr, consts = _body(eqn)
-    return _evaluate(jaxpr, consts, args, num)
-
-
 def _while(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
     """A loop that all lanes run equally often, or until the last of them is done."""
     condition, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
@@ -594,7 +631,6 @@ _CALLS = (
 RULES: dict[str, Callable[[JaxprEqn, list[Value], int], Sequence[Value]]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_AXES_STAY, _axes_stay),
-    **dict.fromkeys(_CALLS, _inlined),
     "reshape": _reshape,
     "squeeze": _reshape,
     "expand_dims": _reshape,

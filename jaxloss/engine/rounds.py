@@ -21,8 +21,10 @@ from jaxloss.engine.tiles import Shapes, columns, in_lanes, map_lanes, one_lane,
 BLOCK = 60
 # A state that returns after this many steps, bit for bit, is periodic for ever; so are periods that divide it found.
 PERIOD = 4 * BLOCK
-# Trajectories are packed together once less than this share of those in the tiles goes on.
+# Trajectories are packed together once less than this share of those in the tiles goes on; and after a round of so
+# many steps, once they fit into fewer tiles for the busiest core.
 PACKED = 0.75
+LONG_ROUND = 16 * BLOCK
 
 
 class Process(NamedTuple):
@@ -63,14 +65,14 @@ class Fleet(NamedTuple):
     Attributes:
       process: what is iterated.
       varying: for each leaf of the state, whether it differs between trajectories; a step counter does not.
-      shared: what all trajectories share, on each device.
+      shared: what all trajectories share, by device.
       own: what each trajectory has for itself, a pytree of host arrays ``[..., trajectory]``.
       tile_size: trajectories of one compiled call.
     """
 
     process: Process
     varying: tuple[bool, ...]
-    shared: tuple[Any, ...]
+    shared: dict[Any, Any]
     own: Any
     tile_size: int
 
@@ -114,7 +116,7 @@ def run(
     fleet = Fleet(
         process,
         varying_leaves(process, shared, own, initial),
-        tuple(jax.device_put(shared, device) for device in devices()),
+        {device: jax.device_put(shared, device) for device in dict.fromkeys(devices())},
         own,
         tile_size,
     )
@@ -130,7 +132,7 @@ def run(
 
 def _begin(fleet: Fleet, initial: Any) -> Lane:
     program = in_lanes(_first, (fleet.process,), (None, -1, -1))
-    return map_lanes(program, (fleet.shared[0],), (fleet.own, initial), fleet.tile_size)
+    return map_lanes(program, (fleet.shared[devices()[0]],), (fleet.own, initial), fleet.tile_size)
 
 
 def _first(process: Process, shared: Any, own: Any, initial: Any) -> Lane:
@@ -187,13 +189,19 @@ def _rounds(fleet: Fleet, lane: Lane, going: np.ndarray, start: int, stop: int, 
     while step < stop and len(going):
         now = min(step + max(BLOCK, step - start), stop)
         held = on_devices(functools.partial(_round, program, fleet, (step, now, origin)), held)
-        step = now
+        step, round_length = now, now - step
         live = [tile.numbers[_live(tile)] for tile in held]
         left = sum(map(len, live))
-        if step == stop or left < PACKED * len(going):
+        fewer = _tiles_of_the_busiest(left, fleet) < _tiles_of_the_busiest(len(going), fleet)
+        if step == stop or left < PACKED * len(going) or (fewer and round_length >= LONG_ROUND):
             _unload(held, lane)
             going = np.concatenate(live)
             held = _load(fleet, lane, going) if step < stop else []
+
+
+def _tiles_of_the_busiest(num: int, fleet: Fleet) -> int:
+    """How many tiles one of the devices has to compute at least, if there are so many trajectories."""
+    return -(-num // (fleet.tile_size * len(devices())))
 
 
 def _load(fleet: Fleet, lane: Lane, numbers: np.ndarray) -> list[Tile]:
@@ -219,8 +227,7 @@ def _live(tile: Tile) -> np.ndarray:
 def _round(program: Callable, fleet: Fleet, steps: tuple[int, int, int], tile: Tile, device) -> Tile:
     """One tile through one round, on whichever device is free."""
     own, lane, clock = jax.device_put((tile.own, tile.lane, tile.clock), device)
-    shared = fleet.shared[devices().index(device)]
-    lane, clock = jax.block_until_ready(program(shared, own, lane, clock, *map(np.int32, steps)))
+    lane, clock = jax.block_until_ready(program(fleet.shared[device], own, lane, clock, *map(np.int32, steps)))
     return Tile(tile.numbers, own, lane, clock)
 
 

@@ -47,7 +47,13 @@ def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = 
 @functools.lru_cache(maxsize=64)
 def _in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, how: str) -> Callable:
     with compiling(how):
-        return compiled(lanes(functools.partial(function, *static), in_axes, out_axes))
+        return compiled(_written_in_lanes(function, static, in_axes, out_axes))
+
+
+@functools.lru_cache(maxsize=64)
+def _written_in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any) -> Callable:
+    """One object whatever the compilation, so that JAX traces and lowers it once."""
+    return lanes(functools.partial(function, *static), in_axes, out_axes)
 
 
 def tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:
@@ -98,7 +104,7 @@ def map_in_tiles(
     return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)
 
 
-# Every device compiles a program anew: for fewer tiles of a short program one device is faster.
+# Different devices compile a program anew: for fewer tiles of a short program one device is faster.
 WORTH_COMPILING_AGAIN = 32
 
 
@@ -124,7 +130,7 @@ def map_lanes(program: Callable[..., Arrays], shared: tuple, arrays: tuple, tile
         return columns(out, slice(0, last - first))
 
     ranges = list(tiles(num, tile_size))
-    few = len(ranges) < WORTH_COMPILING_AGAIN
+    few = len(ranges) < WORTH_COMPILING_AGAIN and len(shared_on) > 1
     parts = [apply(rows, devices()[0]) for rows in ranges] if few else on_devices(apply, ranges)
     return jax.tree.map(lambda *outs: np.concatenate(outs, axis=-1), *parts)
 

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import brentq
 
 from jaxloss.checks import number
 from jaxloss.errors import InputError
@@ -81,6 +80,8 @@ def _beside_the_top(epsilon: float, wavelength: float) -> float:
     low = 0.5 * wavelength
     while half_slope(low) >= 0:
         low *= 0.5
+    from scipy.optimize import brentq  # slow to import
+
     beside: Any = brentq(half_slope, low, 0.5 * wavelength, xtol=1e-16 * wavelength)
     return float(beside)
 
