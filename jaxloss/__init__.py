@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         neuron_problem,
     )
     from jaxloss.refinement import cost_exponent, refine, zoom
+    from jaxloss.store import open_result
+    from jaxloss.stored import sweep_to_store
     from jaxloss.sweeps import sweep
 
 __version__ = "0.1.0"
@@ -47,6 +49,8 @@ _HOMES = {
         "neuron_problem",
     ),
     "refinement": ("cost_exponent", "refine", "zoom"),
+    "store": ("open_result",),
+    "stored": ("sweep_to_store",),
     "sweeps": ("sweep",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -73,10 +77,12 @@ __all__ = [
     "load_samples",
     "network_problem",
     "neuron_problem",
+    "open_result",
     "refine",
     "sweep",
     "sweep_flow",
     "sweep_map",
+    "sweep_to_store",
     "zoom",
 ]
 

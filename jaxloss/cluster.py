@@ -158,18 +158,14 @@ def _work(payload: bytes, stage: str, block: int) -> int:
 
 @functools.lru_cache(maxsize=2)
 def _job(payload: bytes) -> stored.Job:
-    from jaxloss.engine import check_once
     from jaxloss.startup import start_jax
 
     start_jax()
-    import jax
-
     order: Order = _unpacked(payload)
     options = vars(order.options)
     plan = stored.plan(order.problem, order.grid, order.path, block_size=order.block_size, **options)
     if different := differing(order.identity, plan.identity):
         raise InputError(f"a worker would compute other bits: {different}; install the same versions there")
-    check_once(jax.devices()[0])
     parts = plan.parts
     working = {"evidence": parts.pop("evidence")}
     key = stored.key_of(plan.identity)

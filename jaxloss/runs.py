@@ -14,8 +14,9 @@ from tqdm import tqdm
 from jaxloss import checks, descent, orbits
 from jaxloss.descent import Limits, Own, Report, Rule, Shared, State, Watched
 from jaxloss.engine import batched, columns, compiling, computing_in, in_lanes, map_lanes, tiles
+from jaxloss.engine.calibration import WHOLE
 from jaxloss.engine.layout import Layout, layout_of
-from jaxloss.engine.rounds import Lane, Process, joined, run, split, varying_leaves
+from jaxloss.engine.rounds import BLOCK, Lane, Process, joined, run, split, varying_leaves
 from jaxloss.errors import InputError, unknown
 from jaxloss.grids import LEARNING_RATE, BoundGrid
 from jaxloss.optimizers import Optimizer, resolve
@@ -320,7 +321,7 @@ def _finish(
     state, midpoint = jax.tree.map(np.copy, (late.state, halfway.state[0]))
     end = _End(state, midpoint, np.full(num, num_steps, np.int32), no.copy(), no.copy(), reports)
     watch = in_lanes(_watch_last, (rule, varying, jax.tree.structure(state)), (None, None, None, None, -1, -1))
-    repeat = in_lanes(_repeat, (rule,), (None, -1, -1, -1))
+    repeat = in_lanes(_repeat, (rule,), (None, None, -1, -1, -1))
     report = in_lanes(descent.report, (rule,), (None, None, -1, -1, -1))
 
     def report_on(which: np.ndarray) -> None:
@@ -339,7 +340,13 @@ def _finish(
         late.ended[going] = (end.report.settled | end.report.diverged)[going]
     ended = np.flatnonzero(late.ended)
     if len(ended):
-        found = map_lanes(repeat, (shared,), columns((own, late.state, late.step), ended), tile_size)
+        arrays = columns((own, late.state, late.step), ended)
+        found = map_lanes(repeat, (shared, np.int32(2 * BLOCK)), arrays, tile_size)
+        # A look that rounds otherwise may miss an end by a hair; a whole tile must not wait for those few.
+        missed = np.flatnonzero(~(found.settled | found.diverged) & (found.step < num_steps))
+        if len(missed):
+            most = shared, np.int32(num_steps)
+            _put(found, missed, map_lanes(repeat, most, columns(arrays, missed), min(tile_size, WHOLE)))
         _put((end.state, end.num_steps), ended, ((found.params, found.optimizer_state), found.step))
         early = np.flatnonzero(halfway.ended)
         _put(end.midpoint, early, columns(end.state[0], early))
@@ -357,13 +364,13 @@ def _watch_last(rule: Rule, varying, treedef, shared: Shared, clock, step, num, 
     return descent.watch(rule, shared, own, joined(treedef, varying, moving, clock), step, num)
 
 
-def _repeat(rule: Rule, shared: Shared, own: Own, state, step) -> State:
+def _repeat(rule: Rule, shared: Shared, most, own: Own, state, step) -> State:
+    """At most so many steps, with a look after each."""
     params, optimizer_state = state
     no, hyper = jnp.zeros((), bool), shared.hyper | own.hyper
     before = State(params, optimizer_state, step, no, no)
-    return descent.advance(
-        rule, shared.limits, shared.data, shared.key, before, hyper, own.stream, shared.limits.num_steps
-    )
+    stop = step + jnp.minimum(most, shared.limits.num_steps - step)
+    return descent.advance(rule, shared.limits, shared.data, shared.key, before, hyper, own.stream, stop)
 
 
 def _orbits(

@@ -223,6 +223,7 @@ def plan(problem: Problem, grid: Grid, path: str | Path, *, block_size: int | No
     check_memory(
         prepared.memory, f"a block of {prepared.blocking.largest:,} trajectories", "use a smaller block_size"
     )
+    check_once(jax.devices()[0])
     return prepared
 
 
@@ -273,7 +274,6 @@ def _carried_out(plan: Plan, execute: Execute, report: Callable[[Estimate], obje
     if findings is not None and all(map(np.all, done.values())) and is_done(path):
         remove(working.path)
         return open_result(path)
-    check_once(jax.devices()[0])
     with timing.phase("run"):
         job = Job(plan, store, working, lay_out(problem, bound, options, plan.blocking.largest))
     report(_estimate(job, missing))
@@ -468,7 +468,12 @@ def _size_there(path: Path, identity: dict[str, Any]) -> int:
         raise InputError(f"{str(path)!r} holds another sweep: {different}; choose another name")
     if there is None and path.exists() and any(path.iterdir()) and not (path / BLOCKS).is_dir():
         raise InputError(f"{str(path)!r} holds other files: choose another name")
-    return int(attributes.get("block_size", 0))
+    return block_size_of(path)
+
+
+def block_size_of(path: Path) -> int:
+    """The size of the blocks of a store, 0 where there is none that says."""
+    return int(read_attributes(path).get("block_size", 0))
 
 
 def _parts(problem: Problem, bound: BoundGrid, options: RunOptions, blocking: Blocking) -> dict[str, Part]:
@@ -608,7 +613,8 @@ def _labels_of(job: Job, numbers: np.ndarray) -> outcomes.Labels:
 def _write(store: BlockStore, part: str, block: int, flat: Mapping[str, np.ndarray]) -> None:
     """Writes arrays over the order of work, ``[trajectory, ...]``."""
     blocking = store.parts[part].blocking
-    store.write(part, block, {name: blocking.to_box(block, flat[name]) for name in store.parts[part].fields})
+    with timing.phase("store"):
+        store.write(part, block, {name: blocking.to_box(block, flat[name]) for name in store.parts[part].fields})
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -241,7 +242,7 @@ MALFORMED = {
         BIAS.replace("num = 8", "num = 1_000_000_000"),
         "line 18: [grid] bias: num must be",
     ),
-    "too much memory": (GRID, GRID.replace("num = 8", "num = 100_000"), "[grid]", "GiB of memory"),
+    "too many trajectories": (GRID, GRID.replace("num = 8", "num = 100_000"), "less than 2^32 trajectories"),
     "start misspelt": (
         BIAS,
         "strat = { num = 5 }",
@@ -331,7 +332,7 @@ class TestOutputFolder:
     def test_another_result(self, folder, capsys):
         (folder / "out").mkdir()
         (folder / "out" / "spec.json").write_text("{}")
-        fails(capsys, ["sweep", "spec.toml", "--out", "out"], "'out' holds another result")
+        fails(capsys, ["sweep", "spec.toml", "--out", "out"], "'out' holds other files")
 
     def test_other_files(self, folder, capsys):
         fails(capsys, ["sweep", "spec.toml", "--out", "."], "holds other files")
@@ -344,7 +345,7 @@ class TestOutputFolder:
 
     def test_nothing_to_plot(self, folder, capsys):
         fails(capsys, ["plot", "out"], "no folder 'out'")
-        fails(capsys, ["plot", "."], "holds no complete result")
+        fails(capsys, ["plot", "."], "holds no result")
 
 
 class TestLists:
@@ -413,7 +414,7 @@ class TestSweep:
 
     def test_summary(self, swept):
         summary = json.loads((swept[0] / "tiny" / "summary.json").read_text())
-        assert list(summary) == ["name", "spec", "objectives", "rows"]
+        assert list(summary) == ["name", "spec", "objectives", "rows", "digest"]
         assert list(summary["objectives"]) == ["sigmoid-mse", "relu-mse"]
         assert len(summary["rows"]) == 2 * 2 * 10
         for objective in summary["objectives"]:
@@ -449,7 +450,7 @@ class TestSweep:
         monkeypatch.chdir(swept[0])
         (swept[0] / "tiny" / "basins.png").unlink()
         assert cli.main(["sweep", "spec.toml"]) == 0
-        shares = r"import \d+\.\d s, compile \d+\.\d s, draw \d+\.\d s; \d+\.\d s in all\n"
+        shares = r"import \d+\.\d s, compile \d+\.\d s, store \d+\.\d s, draw \d+\.\d s; \d+\.\d s in all\n"
         assert re.fullmatch(shares, capsys.readouterr().err)
 
     def test_another_spec_is_refused(self, swept, capsys, monkeypatch):
@@ -762,47 +763,86 @@ class TestCriticalPoints:
 
 
 class TestInterrupted:
-    def test_keeps_whole_objectives_and_goes_on(self, folder, capsys, monkeypatch):
-        from jaxloss import sweeps
+    @pytest.mark.parametrize("after", [0, 1, 2, 3])
+    def test_is_resumed(self, folder, swept, capsys, monkeypatch, after):
+        from jaxloss import stored
 
-        sweep, calls = sweeps.sweep, []
+        done = []
 
-        def interrupted(problem, grid, **options):
-            calls.append(problem.name)
-            if len(calls) == 2:
+        def interrupted(job, block, *progress, run=stored.run_block):
+            if len(done) == after:
                 raise KeyboardInterrupt
-            return sweep(problem, grid, **options)
+            run(job, block, *progress)
+            done.append((job.plan.path.name, block))
 
-        monkeypatch.setattr(sweeps, "sweep", interrupted)
-        assert cli.main(["sweep", "spec.toml", "--quiet"]) == 130
+        monkeypatch.setitem(stored.STAGES, "ends", interrupted)
+        options = ["--quiet", "--block-size", "64"]
+        assert cli.main(["sweep", "spec.toml", *options]) == 130
         out, err = capsys.readouterr()
-        assert out == ""
-        assert err == "interrupted: the same command goes on with relu-mse in tiny\n"
-        assert sorted(os.listdir("tiny")) == ["sigmoid-mse.zarr", "spec.json"]
+        label = "sigmoid-mse" if after < 2 else "relu-mse"
+        assert (out, err) == ("", f"interrupted: jaxloss resume tiny goes on with {label}\n")
+        fails(capsys, ["plot", "tiny"], "holds no complete result")
+        with pytest.raises(SystemExit):
+            cli.main(["verify", "tiny"])
+        assert f"tiny/{label}.zarr: unfinished" in capsys.readouterr().out
+        first = list(done)
+        done.clear()
+        after = 99
+        monkeypatch.setitem(stored.STAGES, "ends", interrupted)
+        assert cli.main(["resume", "tiny", "--quiet"]) == 0
+        assert not set(first) & set(done)
+        assert len(first) + len(done) == 4
+        assert cli.main(["verify", "tiny"]) == 0
+        assert capsys.readouterr().out.count(": whole") == 4
+        written = [store.open_folder(path)[0] for path in (folder / "tiny", swept[0] / "tiny")]
+        for name, result in written[0].items():
+            np.testing.assert_array_equal(result.end_point.values, written[1][name].end_point.values)
+            np.testing.assert_array_equal(result.outcome.values, written[1][name].outcome.values)
+
+    def test_a_data_file_travels_with_the_result(self, folder, capsys):
+        (folder / "data.csv").write_text("a,y\n-0.5,0\n1,1\n0.3,1\n")
+        text = SPEC[SPEC.index("[[objective]]") :]
+        (folder / "spec.toml").write_text(
+            'name = "tiny"\n[data]\nfile = "data.csv"\nfeatures = ["a"]\ntarget = "y"\n' + text
+        )
         assert cli.main(["sweep", "spec.toml", "--quiet"]) == 0
-        assert calls == ["sigmoid-mse", "relu-mse", "relu-mse"]
+        (folder / "data.csv").unlink()
+        shutil.rmtree(folder / "tiny" / "relu-mse.zarr")
+        assert cli.main(["resume", "tiny", "--quiet"]) == 0
+        assert cli.main(["verify", "tiny"]) == 0
+        (folder / "tiny" / "data" / "data.csv").write_text("a,y\n0,0\n")
+        capsys.readouterr()
+        fails(capsys, ["resume", "tiny"], "not the one that was swept")
 
-    def test_at_once_leaves_nothing(self, folder, capsys, monkeypatch):
-        from jaxloss import sweeps
+    def test_what_cannot_be_resumed(self, folder, capsys):
+        fails(capsys, ["resume", "nowhere"], "no folder 'nowhere'")
+        fails(capsys, ["resume", "."], "spec.json is missing or damaged")
+        fails(capsys, ["verify", "nowhere"], "no folder 'nowhere'")
+        fails(capsys, ["verify", "."], "holds no result")
 
-        def interrupted(*_, **__):
-            raise KeyboardInterrupt
 
-        monkeypatch.setattr(sweeps, "sweep", interrupted)
-        assert cli.main(["sweep", "spec.toml", "--quiet"]) == 130
-        assert capsys.readouterr().err.count("\n") == 1
-        assert not (folder / "tiny").exists()
+class TestWorkersAreChecked:
+    def test_numbers_and_addresses(self, folder, capsys):
+        fails(capsys, ["sweep", "spec.toml", "--workers", "0"], "workers must be at least 1")
+        both = ["--workers", "1", "--scheduler", "tcp://127.0.0.1:1"]
+        fails(capsys, ["sweep", "spec.toml", *both], "not both")
+
+    def test_no_scheduler_there(self, folder, capsys, monkeypatch):
+        from jaxloss import cluster
+
+        monkeypatch.setattr(cluster, "PATIENCE", 1)
+        fails(capsys, ["sweep", "spec.toml", "--scheduler", "tcp://127.0.0.1:1"], "does not answer")
 
 
 class TestProcess:
     def test_wrong_sums(self, folder, capsys, monkeypatch):
-        from jaxloss import sweeps
+        from jaxloss import stored
         from jaxloss.engine import WrongSumsError
 
         def refuse(*_, **__):
             raise WrongSumsError("this jaxlib is wrong")
 
-        monkeypatch.setattr(sweeps, "sweep", refuse)
+        monkeypatch.setattr(stored, "check_once", refuse)
         assert cli.main(["sweep", "spec.toml", "--quiet"]) == 1
         assert capsys.readouterr().err == "error: this jaxlib is wrong\n"
         assert not (folder / "tiny").exists()
@@ -840,7 +880,7 @@ class TestProcess:
         assert programs[0] == programs[1]
         assert programs[0]
         *bars, shares = runs[1].stderr.splitlines()
-        assert re.match(r"import .*, compile .*, run .*, labels .*, store .*, draw .* in all$", shares)
+        assert re.match(r"import .*, compile .*, store .*, run .*, labels .*, draw .* in all$", shares)
         assert not [bar for bar in bars if bar and "sigmoid-mse" not in bar]
         cold, warm = (store.read_result(folder / out / "sigmoid-mse.zarr") for out in ("cold", "warm"))
         assert warm.identical(cold)

@@ -107,8 +107,9 @@ def _no_engine(monkeypatch, well, line, starts, cube, plane):
     def refuse(*_, **__):
         raise AssertionError("a figure recomputes")
 
-    for name in ("sweep", "run_grid", "run_paths", "gather", "map_points"):
-        monkeypatch.setattr(f"jaxloss.sweeps.{name}", refuse)
+    names = [f"jaxloss.sweeps.{name}" for name in ("sweep", "run_grid", "gather")]
+    for name in [*names, "jaxloss.results.run_paths", "jaxloss.results.map_points"]:
+        monkeypatch.setattr(name, refuse)
     monkeypatch.setattr(jax, "jit", refuse)
     monkeypatch.setattr(jax, "vmap", refuse)
     monkeypatch.setattr(jax, "grad", refuse)

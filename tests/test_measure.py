@@ -451,7 +451,7 @@ class TestCommand:
                 chunk.unlink()
         code, out, err = run(folder)
         assert (code, out) == (2, "")
-        assert "is damaged: 'outcome' cannot be read" in err
+        assert "is damaged: outcome/c/0/0/0 is missing" in err
         assert not (folder / "measures.json").exists()
 
     def test_never_half_written(self, run, folder, monkeypatch):

@@ -58,8 +58,8 @@ def sweep(
         loaded = load_spec(spec or COMPARISON, overrides=overrides)
         loaded.validate()
         folder = out or Path(loaded.name)
-        ran = _complete(loaded, folder, block_size, workers, scheduler, quiet)
-    if ran and not quiet:
+        wrote = _complete(loaded, folder, block_size, workers, scheduler, quiet)
+    if wrote and not quiet:
         print(times, file=sys.stderr)
 
 
@@ -85,8 +85,8 @@ def resume(
         from jaxloss.spec import spec_from_json
 
         spec = spec_from_json(store.read_spec(folder), folder / store.DATA)
-        ran = _complete(spec, folder, None, workers, scheduler, quiet)
-    if ran and not quiet:
+        wrote = _complete(spec, folder, None, workers, scheduler, quiet)
+    if wrote and not quiet:
         print(times, file=sys.stderr)
 
 
@@ -98,11 +98,15 @@ def _complete(
     scheduler: str | None,
     quiet: bool,
 ) -> bool:
-    """Completes an output folder, prints what it holds, and says whether anything had to be run."""
+    """Completes an output folder, prints what it holds, and says whether anything had to be written."""
     from jaxloss import store, stored
 
     document, options = spec.to_json(), vars(spec.options())
     there = store.check_folder(folder, document)
+    if block_size is None:
+        # Objectives that have not begun get blocks like the others'.
+        sizes = (stored.block_size_of(folder / f"{label}{store.SUFFIX}") for label in there.labels)
+        block_size = next(filter(None, sizes), None)
     plans = {
         label: stored.plan(
             problem, spec.grid(problem), folder / f"{label}{store.SUFFIX}", block_size=block_size, **options
@@ -110,7 +114,6 @@ def _complete(
         for label, problem in spec.problems()
     }
     stored.check_disk(list(plans.values()))
-    store.begin_folder(folder, document, spec.data_file)
     ran: list[str] = []
     results: dict[str, xr.Dataset] = {}
 
@@ -122,6 +125,7 @@ def _complete(
     label = ""
     try:
         with _executed_by(workers, scheduler, quiet) as execute:
+            store.begin_folder(folder, document, spec.data_file)
             for label, plan in plans.items():
                 found = stored.carry_out(plan, execute=execute, report=report, progress=not quiet)
                 results[label] = found.assign_attrs(name=label)
@@ -143,7 +147,7 @@ def _complete(
             plot_comparison(results, path=picture)
         written.append(picture)
     print_paths(written)
-    return bool(ran)
+    return bool(written)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -63,16 +64,24 @@ def on_devices(function: Callable[[Any, Any], Any], items: Sequence[Any]) -> lis
         return [function(item, devices()[0]) for item in items]
     x64 = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     results: list[Any] = [None] * len(items)
-    left = iter(range(len(items)))  # taking the next is one step of the interpreter
+    left = deque(range(len(items)))  # taking the next is one step of the interpreter
 
     def work(i: int) -> None:
         _stay_on_core(i)
         # JAX's contexts belong to one thread.
         with jax.enable_x64(x64):
-            for number in left:
+            while True:
+                try:
+                    number = left.popleft()
+                except IndexError:  # none is left
+                    return
                 results[number] = function(items[number], devices()[i])
 
-    list(_threads().map(work, range(num)))
+    try:
+        list(_threads().map(work, range(num)))
+    finally:
+        # After an interrupt, or an error in one thread, the others stop at the next item.
+        left.clear()
     return results
 
 

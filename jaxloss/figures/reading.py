@@ -21,7 +21,7 @@ MAX_ATTRACTORS = 4
 GLOBAL = "global minimum"
 SPURIOUS = "spurious minimum"
 _LETTERS = "ABCDEFGH"
-MOST_SHOWN = 2**23
+MOST_SHOWN = 2**22
 """Trajectories of a result that a figure draws, at most."""
 THINNED = "thinned"
 
