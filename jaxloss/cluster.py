@@ -138,7 +138,8 @@ def connected(*, workers: int | None = None, scheduler: str | None = None) -> It
             memory_limit=None,
             dashboard_address=None,  # pyright: ignore[reportArgumentType]
             silence_logs=logging.CRITICAL,
-            env={"JAX_NUM_CPU_DEVICES": str(share)},
+            # A process that is told nothing uses all cores.
+            env={"JAX_NUM_CPU_DEVICES": str(share)} if share < cores else {},
         ) as local,
         Client(local) as client,
     ):
