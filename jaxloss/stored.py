@@ -273,17 +273,17 @@ def _carried_out(plan: Plan, execute: Execute, report: Callable[[Estimate], obje
         missing = np.flatnonzero(~done["ends"] | (needed & ~working.done("evidence")))
     if findings is not None and all(map(np.all, done.values())) and is_done(path):
         remove(working.path)
-        return open_result(path)
+        return open_result(path, check=False)
     with timing.phase("run"):
         job = Job(plan, store, working, lay_out(problem, bound, options, plan.blocking.largest))
     report(_estimate(job, missing))
-    with timing.phase("run"), progress_bar(problem.name, bound.grid.size, progress) as bar:
-        _execute(execute, job, "ends", missing.tolist(), bar)
+    with timing.phase("run"):
+        _execute(execute, job, "ends", missing, progress)
     with timing.phase("labels"):
         if findings is None:
             findings = _surveyed(job)
-        _execute(execute, job, "labels", np.flatnonzero(~done["labels"]).tolist(), None)
-        _execute(execute, job, "surface", np.flatnonzero(~done["surface"]).tolist(), None)
+        _execute(execute, job, "labels", np.flatnonzero(~done["labels"]), progress)
+        _execute(execute, job, "surface", np.flatnonzero(~done["surface"]), False)
         small = results.table_variables(findings.table)
         if options.num_paths:
             sample = results.path_sample(bound)
@@ -292,7 +292,7 @@ def _carried_out(plan: Plan, execute: Execute, report: Callable[[Estimate], obje
         attrs = {**_attributes(plan), **results.finding_attributes(findings), "compilation": job.layout.compilation}
         store.finish(xr.Dataset(small), attrs)
         remove(working.path)
-        return open_result(path)
+        return open_result(path, check=False)
 
 
 def in_this_process(job: Job, stage: str, blocks: Sequence[int], progress: Callable[[int], object]) -> Iterator[int]:
@@ -555,22 +555,23 @@ def _estimate(job: Job, missing: np.ndarray) -> Estimate:
     return Estimate(num, len(missing), seconds, memory, job.plan.disk)
 
 
-def _execute(execute: Execute, job: Job, stage: str, blocks: Sequence[int], bar: Any) -> None:
-    """Has blocks done; the bar, if there is one, counts their trajectories."""
-    if not blocks:
+def _execute(execute: Execute, job: Job, stage: str, blocks: np.ndarray, progress: bool) -> None:
+    """Has blocks of a stage done; a bar counts their trajectories."""
+    if not len(blocks):
         return
-    blocking = job.store.parts[stage].blocking
-    sizes = {block: last - first for block in blocks for first, last in [blocking.numbers(block)]}
-    done = bar.total - sum(sizes.values()) if bar is not None else 0
+    blocking, name = job.store.parts[stage].blocking, job.plan.problem.name
+    sizes = {block: last - first for block in blocks.tolist() for first, last in [blocking.numbers(block)]}
+    total = math.prod(blocking.shape)
+    done = total - sum(sizes.values())
+    with progress_bar(name if stage == "ends" else f"{name}: {stage}", total, progress) as bar:
 
-    def progress(num: int) -> None:
-        if bar is not None:
+        def count(num: int) -> None:
             bar.update(done + num - bar.n)
 
-    progress(0)
-    for block in execute(job, stage, blocks, progress):
-        done += sizes[block]
-        progress(0)
+        count(0)
+        for block in execute(job, stage, list(sizes), count):
+            done += sizes[block]
+            count(0)
 
 
 def _surveyed(job: Job) -> Findings:

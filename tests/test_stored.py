@@ -111,6 +111,17 @@ class TestBits:
 
 
 class TestStore:
+    def test_blocks_of_nothing_but_the_fill_value_are_written(self, tmp_path):
+        # All diverge: no attractor anywhere, and every end is NaN or beyond the bound.
+        grid = Grid({"x": Axis.linear(50, 60, 6), "learning_rate": Axis.of([10.0])})
+        cubic, path = load_problem("cubic-map"), tmp_path / "a.zarr"
+        with pytest.raises(KeyboardInterrupt):
+            sweep_to_store(cubic, grid, path, num_steps=20, block_size=2, execute=Counted(4))
+        found = sweep_to_store(cubic, grid, path, num_steps=20)
+        assert np.all(found.attractor.values == -1)
+        assert len(list((path / "attractor" / "c").iterdir())) == 3
+        assert inspect_store(path).whole
+
     def test_xarray_opens_it(self, whole, expected):
         with xr.open_zarr(whole) as opened:
             np.testing.assert_array_equal(opened.outcome, expected.outcome)

@@ -180,22 +180,11 @@ def _map_facts(each: "MapMeasures") -> dict[str, Any]:
 
 def _write(folder: Path, text: str) -> Path:
     """Writes the measures whole or not at all."""
-    import os
-
     from jaxloss.figures.gallery import make_folder
+    from jaxloss.store.files import write_text
 
     path = make_folder(folder) / MEASURES_FILE
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(hidden, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        hidden.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
-    finally:
-        hidden.unlink(missing_ok=True)
+    write_text(path, text + "\n")
     return path
 
 

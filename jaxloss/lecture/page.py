@@ -10,6 +10,7 @@ from jaxloss import __version__
 from jaxloss.errors import InputError
 from jaxloss.lecture.stop import VERDICTS, Measured, Number
 from jaxloss.lecture.words import amount, interval, percent, written
+from jaxloss.store.files import write_text
 
 PAGE, TABLE = "lecture.md", "lecture.json"
 
@@ -54,9 +55,7 @@ def write_page(folder: str | os.PathLike, stops: Sequence[Measured], *, figures:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in ((PAGE, page(stops, figures=figures)), (TABLE, table(stops))):
-            partial = folder / f".{name}.partial"
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, folder / name)
+            write_text(folder / name, text)
     except OSError as error:
         raise InputError(f"cannot write output folder {str(folder)!r}: {error.strerror or error}") from None
     return [folder / PAGE, folder / TABLE]

@@ -5,7 +5,6 @@ case asked for is done, ``reproduced.json`` and ``reproduced.md`` with the whole
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxloss.errors import InputError, unknown
 from jaxloss.reproduce.case import EFFORTS, Reproduced, Settings
 from jaxloss.reproduce.registry import CASES
 from jaxloss.reproduce.rows import Row
+from jaxloss.store.files import write_text
 
 TABLE, PAGE, PARTS = "reproduced.json", "reproduced.md", "cases"
 
@@ -111,8 +111,8 @@ def write_table(folder: Path, done: Sequence[Done]) -> list[Path]:
       The files.
     """
     rows = [row for case in done for row in case.reproduced.rows]
-    _replace(folder / TABLE, json.dumps([row._asdict() for row in rows], indent=1, allow_nan=False) + "\n")
-    _replace(folder / PAGE, _page(done))
+    write_text(folder / TABLE, json.dumps([row._asdict() for row in rows], indent=1, allow_nan=False) + "\n")
+    write_text(folder / PAGE, _page(done))
     return [folder / TABLE, folder / PAGE]
 
 
@@ -176,14 +176,4 @@ def _write(parts: Path, name: str, document: dict[str, Any], reproduced: Reprodu
         shutil.rmtree(data)
     store.write_result(reproduced.data, data)
     table = [row._asdict() for row in reproduced.rows]
-    _replace(rows, json.dumps({**document, "rows": table}, indent=1, allow_nan=False) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file that is there as a whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from None
+    write_text(rows, json.dumps({**document, "rows": table}, indent=1, allow_nan=False) + "\n")

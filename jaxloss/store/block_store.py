@@ -8,7 +8,8 @@ fill values (NaN, -1) where no block has been written.
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +87,12 @@ class BlockStore:
     def __init__(self, path: Path, parts: Mapping[str, Part], key: bytes):
         self.path, self.parts, self.key = path, dict(parts), key
         self._group = zarr.open_group(path, mode="r+", zarr_format=3, use_consolidated=False)
-        self._array: Callable[[str], Any] = functools.cache(self._group.__getitem__)
+        fields = [name for part in parts.values() for name in part.fields]
+        # An array remembers how it was opened. Blocks of nothing but the fill value must be files as well.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            self._arrays: dict[str, Any] = {
+                name: self._group[name] for name in [*fields, *(f"{BLOCKS}/{part}" for part in parts)]
+            }
 
     def write(self, part: str, block: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes one block of a part; it is done once this returns.
@@ -96,15 +102,16 @@ class BlockStore:
           block: its number.
           arrays: of each field, over the block's box with the axes in grid order.
         """
-        box = self.parts[part].blocking.box(block)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            for name in self.parts[part].fields:
-                self._array(name)[box] = arrays[name]
-            digests = self._flushed([self._chunk(part, block, name) for name in self.parts[part].fields])
-            self._array(f"{BLOCKS}/{part}")[block] = np.frombuffer(b"".join(digests), np.uint8).reshape(
-                len(digests), -1
-            )
-            self._flushed([f"{BLOCKS}/{part}/c/{block}/0/0"])
+        box, fields = self.parts[part].blocking.box(block), self.parts[part].fields
+
+        def write_field(name: str) -> bytes:
+            self._arrays[name][box] = arrays[name]
+            return self._flushed(self._chunk(part, block, name))
+
+        # Compression, digests and the disk wait for one another less in threads.
+        record = np.frombuffer(b"".join(_threads().map(write_field, fields)), np.uint8)
+        self._arrays[f"{BLOCKS}/{part}"][block] = record.reshape(len(fields), DIGEST_SIZE)
+        self._flushed(f"{BLOCKS}/{part}/c/{block}/0/0")
 
     def read(self, part: str, block: int, name: str) -> np.ndarray:
         """One array of a block that is done, over its box with the axes in grid order.
@@ -116,7 +123,7 @@ class BlockStore:
         if found is None or found:
             what = found[0] if found else f"block {block} of {name} has not been written"
             raise InputError(f"{str(self.path)!r} is damaged: {what}")
-        return np.asarray(self._array(name)[self.parts[part].blocking.box(block)])
+        return np.asarray(self._arrays[name][self.parts[part].blocking.box(block)])
 
     def read_flat(self, part: str, block: int, name: str) -> np.ndarray:
         """`read`, in the order of work: ``[trajectory, ...]``."""
@@ -142,7 +149,9 @@ class BlockStore:
             remove(self.path / str(name))  # of attempts that were cut short
         strings = {**ours["strings"], **write_variables(self._group, small.variables)}
         self._group.attrs.put(plain(attributes))
-        flush(self.path)
+        for name in small.variables:
+            if (self.path / str(name)).is_dir():
+                flush(self.path / str(name))
         consolidate(self.path)
         names, coordinates = (
             list(dict.fromkeys([*ours[kind], *map(str, more)]))
@@ -155,18 +164,15 @@ class BlockStore:
         place = "/".join(map(str, self.parts[part].blocking.place(block)))
         return f"{name}/c/{place}" + "/0" * len(self.parts[part].fields[name].trailing)
 
-    def _flushed(self, names: list[str]) -> list[bytes]:
-        """Has the disk keep some files, and returns their digests."""
-        digests, folders = [], set()
-        for name in names:
-            file = self.path / name
-            digests.append(digest(file.read_bytes(), name, self.key))
-            flush(file)
-            folders.update(file.parents[: len(Path(name).parts)])
+    def _flushed(self, name: str) -> bytes:
+        """Has the disk keep a file, and returns its digest."""
+        file = self.path / name
+        content = file.read_bytes()
+        flush(file)
         # A new file is found again only if its folders are kept as well.
-        for folder in folders:
+        for folder in file.parents[: len(Path(name).parts)]:
             flush(folder, deep=False)
-        return digests
+        return digest(content, name, self.key)
 
     def _damage(self, part: str, block: int, names: list[str]) -> list[Damage] | None:
         record = self._record(part, block)
@@ -189,7 +195,7 @@ class BlockStore:
         if not (self.path / BLOCKS / part / "c" / str(block)).exists():
             return None
         try:
-            record = np.asarray(self._array(f"{BLOCKS}/{part}")[block])
+            record = np.asarray(self._arrays[f"{BLOCKS}/{part}"][block])
         except Exception:  # each codec has its own way to find fault with a damaged chunk
             return None
         return record if record.any() else None
@@ -198,6 +204,11 @@ class BlockStore:
         chunked = {self.path / name / "c" for part in self.parts.values() for name in part.fields}
         chunked |= {self.path / BLOCKS / part / "c" for part in self.parts}
         return [file for file in small_files(self.path) if not chunked.intersection(file.parents)]
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="jaxloss-store")
 
 
 def prepare(
