@@ -410,7 +410,8 @@ def describe(problem: Problem, bound: BoundGrid, options: RunOptions) -> dict[st
     axes = {
         name: {"num": len(axis), "values": _digest(_content(name, axis, bound))} for name, axis in grid.axes.items()
     }
-    objective: Any = problem.batch_objective
+    # As a throw-away object: a cached trace would fix the precision of the arrays it closes over.
+    objective: Any = functools.partial(problem.batch_objective)  # pyright: ignore[reportArgumentType]
     with jax.enable_x64(False):
         program = jax.make_jaxpr(objective)(problem.params, problem.data)
         closed_over = array_constants(objective, problem.params, problem.data)

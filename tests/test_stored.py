@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax.numpy as jnp
@@ -13,9 +14,14 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from matplotlib.text import Text
 
 from benchmarks.interruptions import differing, interrupt
-from jaxloss import Axis, Grid, InputError, Problem, Starts, load_problem, store, stored, sweep
+from jaxloss import Axis, Grid, InputError, Problem, Starts, cluster, load_problem, store, stored, sweep
+from jaxloss.basins import outcome_fractions
+from jaxloss.cluster import Order
+from jaxloss.engine.layout import Layout
+from jaxloss.figures import plot_comparison, reading
 from jaxloss.store.verification import inspect, inspect_store
 from jaxloss.stored import sweep_to_store
 
@@ -126,6 +132,21 @@ class TestStore:
         with xr.open_zarr(whole) as opened:
             np.testing.assert_array_equal(opened.outcome, expected.outcome)
             assert opened.outcome.encoding["chunks"] == (4, 1, 11)
+
+    def test_shares_are_counted_block_by_block(self, whole, expected):
+        found = outcome_fractions(store.open_result(whole))
+        assert not store.open_result(whole).outcome.variable._in_memory
+        xr.testing.assert_identical(found, outcome_fractions(expected))
+
+    def test_figures_draw_every_second_value_of_what_is_too_large(self, whole, expected, monkeypatch):
+        monkeypatch.setattr(reading, "MOST_SHOWN", 120)
+        shown = reading.shown(store.open_result(whole))
+        assert dict(shown.outcome.sizes) == {"weight[0]": 6, "learning_rate": 3, "bias": 6}
+        assert shown.attrs[reading.THINNED] == "1 in 2 values of weight[0] and 1 in 2 values of bias"
+        np.testing.assert_array_equal(shown.loss, expected.loss[::2, :, ::2])
+        figure = plot_comparison({"a": store.open_result(whole)})
+        words = " ".join(text.get_text() for text in figure.findobj(Text))
+        assert "1 in 2 values of weight[0]" in " ".join(words.split())
 
     def test_it_explains_itself(self, whole):
         import zarr
@@ -336,6 +357,36 @@ class TestWorkers:
         environment = os.environ | {"PYTHONPATH": os.getcwd()}
         subprocess.run([sys.executable, script], cwd=tmp_path, check=True, env=environment)
         assert not differing(whole, tmp_path / "a.zarr")
+
+    def order(self, path, **versions):
+        plan = stored.plan(problem(), GRID, path, **OPTIONS)
+        identity = {**plan.identity, "versions": {**plan.identity["versions"], **versions}}
+        layout = Layout(1024, "fast")
+        return cluster._packed(Order(*plan[:1], GRID, plan.options, plan.path, 50, identity, layout))
+
+    def test_another_version_is_refused(self, tmp_path):
+        with pytest.raises(InputError, match=r'versions.jaxloss is "[\d.]+" there and "9.9" here'):
+            cluster._work(self.order(tmp_path / "a.zarr", jaxloss="9.9"), "ends", 0)
+
+    def test_a_folder_that_is_not_shared(self, tmp_path):
+        with pytest.raises(InputError, match="does not see"):
+            cluster._work(self.order(tmp_path / "a.zarr"), "ends", 0)
+
+    def test_a_worker_without_the_package(self):
+        class Future:
+            def result(self):
+                raise ModuleNotFoundError("No module named 'jaxloss'")
+
+        with pytest.raises(InputError, match="a worker lacks a package: No module named 'jaxloss'"):
+            cluster._outcome(Future())
+
+    def test_a_problem_that_cannot_be_sent(self, tmp_path):
+        lock = threading.Lock()
+        mine = Problem(name="mine", objective=lambda p: p["x"] ** 2 + 0 * lock.locked(), params={"x": 1.0})
+        plan = stored.plan(mine, Grid({"x": Axis.of([1.0])}), tmp_path / "a.zarr", learning_rate=0.1)
+        order = Order(mine, plan.bound.grid, plan.options, plan.path, 1, plan.identity, Layout(1024, "fast"))
+        with pytest.raises(InputError, match="problem 'mine' cannot be sent to workers"):
+            cluster._packed(order)
 
 
 @pytest.mark.slow
