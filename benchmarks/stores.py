@@ -1,6 +1,6 @@
 """What it costs to write a sweep block by block, and to spread it: ``python -m benchmarks.stores``.
 
-Three questions, each answered by ratios of alternating runs, medians of several:
+Three questions, the first two answered by ratios of alternating runs, medians of several:
 
 - what share of a sweep at the default block goes to the store;
 - what one and two workers take for the same work (strong scaling), and for work in proportion (weak scaling);
@@ -94,36 +94,57 @@ def _sweep(spec: Path, out: Path, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def main() -> int:
-    """Measures, prints and writes ``stores.json``."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stores", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3162, 10_000])
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    shares, strong, weak = [], [], []
-    for _ in range(options.repeats):
-        phases = seconds_by_phase(256, 20_000)
-        shares.append(phases["store"] / sum(phases.values()))
-        print("share of the store", shares[-1], phases, flush=True)
-    for _ in range(options.repeats):
+def shares(repeats: int) -> dict[str, list[float]]:
+    """What share of the packaged comparison goes to the store: of a whole command, and of each further block."""
+    found: dict[str, list[float]] = {"whole": [], "each_further_block": []}
+    for _ in range(repeats):
+        # Three blocks for each objective, and nine.
+        small, large = (seconds_by_phase(num, 20_000) for num in (256, 512))
+        more = {phase: large[phase] - small[phase] for phase in ("store", "run", "labels")}
+        found["whole"].append(large["store"] / sum(large.values()))
+        found["each_further_block"].append(more["store"] / sum(more.values()))
+        print("store", small, large, flush=True)
+    return found
+
+
+def scaling(repeats: int) -> dict[str, list[float]]:
+    """Time of one worker over that of two for the same work, and for twice the work."""
+    found: dict[str, list[float]] = {"strong": [], "weak": []}
+    for _ in range(repeats):
         one, two, twice = (
             seconds_on_workers(num, 4_000, workers) for num, workers in ((724, 1), (724, 2), (1024, 2))
         )
-        strong.append(one / two)
-        weak.append(one / twice)
-        print("scaling", strong[-1], weak[-1], flush=True)
-    memory = [peak_memory(num, 200) for num in options.sizes]
-    print(memory)
-    found = {
-        "machine": describe(),
-        "store_share": {"median": statistics.median(shares), "all": shares},
-        "strong_scaling_2_workers": {"median": statistics.median(strong), "all": strong},
-        "weak_scaling_2_workers": {"median": statistics.median(weak), "all": weak},
-        "memory": memory,
-    }
+        found["strong"].append(one / two)
+        found["weak"].append(one / twice)
+        print("workers", one, two, twice, flush=True)
+    return found
+
+
+def memory(sizes: list[int]) -> list[dict[str, float]]:
+    """Peaks of sweeps of growing size."""
+    return [peak_memory(num, 200) for num in sizes]
+
+
+def main() -> int:
+    """Measures, prints and writes ``stores.json``; what is not measured again stays there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stores", description=__doc__)
+    parser.add_argument("--parts", nargs="+", default=["shares", "scaling", "memory"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3162, 10_000])
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    path = options.out / "stores.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    found["machine"] = describe()
+    for part, measured in (("shares", shares), ("scaling", scaling)):
+        if part in options.parts:
+            ratios = measured(options.repeats)
+            found[part] = {name: {"median": statistics.median(all_), "all": all_} for name, all_ in ratios.items()}
+    if "memory" in options.parts:
+        found["memory"] = memory(options.sizes)
+    print(json.dumps(found, indent=1))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "stores.json").write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

@@ -69,8 +69,7 @@ class Estimate(NamedTuple):
         words = [f"{self.num:,} trajectories to run in {self.num_blocks:,} blocks"]
         if math.isfinite(self.seconds):
             words.append(f"at most {_duration(self.seconds)} if each spends its whole budget")
-        gib = (f"{size / 2**30:.1f} GiB of {name}" for size, name in ((self.memory, "memory"), (self.disk, "disk")))
-        return ", ".join([*words, *gib])
+        return ", ".join([*words, f"{_size(self.memory)} of memory", f"{_size(self.disk)} of disk"])
 
 
 class Plan(NamedTuple):
@@ -617,6 +616,10 @@ def _write(store: BlockStore, part: str, block: int, flat: Mapping[str, np.ndarr
     blocking = store.parts[part].blocking
     with timing.phase("store"):
         store.write(part, block, {name: blocking.to_box(block, flat[name]) for name in store.parts[part].fields})
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{max(1, round(num_bytes / 2**20))} MiB"
 
 
 def _duration(seconds: float) -> str:
