@@ -372,6 +372,11 @@ class TestWorkers:
         with pytest.raises(InputError, match="does not see"):
             cluster._work(self.order(tmp_path / "a.zarr"), "ends", 0)
 
+    def test_without_dask(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "dask", None)
+        with pytest.raises(InputError, match=r"install jaxloss\[distributed\]"), cluster.connected(workers=1):
+            pass
+
     def test_a_worker_without_the_package(self):
         class Future:
             def result(self):

@@ -14,6 +14,7 @@ def optional(metavar: str) -> Any:
 Folder = Annotated[Path | None, optional("DIR")]
 Whole = Annotated[int | None, optional("N")]
 Name = Annotated[str | None, optional("NAME")]
+Address = Annotated[str | None, optional("ADDRESS")]
 Precision = Annotated[Literal["float32", "float64"] | None, optional("float32|float64")]
 SpecFile = Positional[Annotated[Path | None, optional("[SPEC]")]]
 Flag = FlagCreatePairsOff[bool]

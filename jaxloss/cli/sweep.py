@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from jaxloss import timing
-from jaxloss.cli.options import Flag, Folder, Name, Precision, SpecFile, Whole
+from jaxloss.cli.options import Address, Flag, Folder, Name, Precision, SpecFile, Whole
 from jaxloss.cli.output import MAX_LISTED, WIDTH, coordinates, finite, print_paths, table_facts
 from jaxloss.startup import start_jax
 
@@ -31,7 +31,7 @@ def sweep(
     seed: Whole = None,
     block_size: Whole = None,
     workers: Whole = None,
-    scheduler: Name = None,
+    scheduler: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Run a comparison: every objective of a spec, every point of its grid.
@@ -68,7 +68,7 @@ def resume(
     /,
     *,
     workers: Whole = None,
-    scheduler: Name = None,
+    scheduler: Address = None,
     quiet: Flag = False,
 ) -> None:
     """Go on with a sweep that was interrupted, or mend one that was damaged.

@@ -36,7 +36,10 @@ class Report(NamedTuple):
         if self.damages:
             return "\n".join([f"{self.path}: DAMAGED", *(f"  {damage}" for damage in self.damages)])
         if not self.done:
-            return f"{self.path}: unfinished, {self.missing} of {self.num_blocks} blocks are missing"
+            left = (
+                f"{self.missing} of {self.num_blocks} blocks are missing" if self.missing else "all blocks are there"
+            )
+            return f"{self.path}: unfinished, {left}"
         return f"{self.path}: whole" + (f", {self.num_blocks} blocks" if self.num_blocks else "")
 
 
