@@ -9,6 +9,7 @@ import functools
 import itertools
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,20 +131,32 @@ def connected(*, workers: int | None = None, scheduler: str | None = None) -> It
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = max(1, cores // workers)
     settings = {"distributed.scheduler.allowed-failures": MAX_DEATHS}
-    with (
-        config.set(settings),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=None,
-            dashboard_address=None,  # pyright: ignore[reportArgumentType]
-            silence_logs=logging.CRITICAL,
-            # A process that is told nothing uses all cores.
-            env={"JAX_NUM_CPU_DEVICES": str(share)} if share < cores else {},
-        ) as local,
-        Client(local) as client,
-    ):
-        yield Cluster(client, f"{workers} workers of this machine, each with {share} of {cores} cores")
+    with config.set(settings):
+        with _deaf_to_interrupts():
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=None,
+                dashboard_address=None,  # pyright: ignore[reportArgumentType]
+                silence_logs=logging.CRITICAL,
+                # A process that is told nothing uses all cores.
+                env={"JAX_NUM_CPU_DEVICES": str(share)} if share < cores else {},
+            )
+        with local, Client(local) as client:
+            yield Cluster(client, f"{workers} workers of this machine, each with {share} of {cores} cores")
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start inside ignore Ctrl-C, which a terminal sends to all: it is this process that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # JAX spreads one block over all devices of a process: its threads take turns.
