@@ -167,7 +167,7 @@ def _executed_by(workers: int | None, scheduler: str | None, quiet: bool) -> "It
 def verify(folder: Positional[Annotated[Path, arg(metavar="DIR")]], /) -> None:
     """Check every file of the results in a folder against what was written.
 
-    Ends with code 1 if anything is damaged or unfinished, and names it; `jaxloss resume` mends it.
+    Ends with code 1 if anything is damaged or unfinished, and names it; jaxloss resume mends it.
 
     Args:
       folder: an output folder of `jaxloss sweep`, or a single store NAME.zarr.
