@@ -124,7 +124,7 @@ def shown(result: xr.Dataset) -> xr.Dataset:
       result: a sweep's result, perhaps on the disk.
 
     Returns:
-      The same result, or a thinned one, in memory, whose attribute `THINNED` says in words what was left out.
+      The same result in memory, or a thinned one, whose attribute `THINNED` says in words what was left out.
 
     Raises:
       InputError: it is something else.
@@ -141,7 +141,7 @@ def shown(result: xr.Dataset) -> xr.Dataset:
         left[longest] = -(-outcome.sizes[longest] // strides[longest])
     thinned = {name: stride for name, stride in strides.items() if stride > 1}
     if not thinned:
-        return result
+        return result.compute()
     words = " and ".join(f"1 in {stride} values of {name}" for name, stride in thinned.items())
     chosen = result.isel({name: slice(None, None, stride) for name, stride in thinned.items()})
     return chosen.load().assign_attrs({THINNED: words})
