@@ -119,13 +119,18 @@ def connected(*, workers: int | None = None, scheduler: str | None = None) -> It
     except ImportError:
         raise InputError("workers need dask.distributed: install jaxloss[distributed]") from None
     if scheduler is not None:
+        silent = f"scheduler {scheduler!r} does not answer, or has no worker"
         try:
-            with Client(scheduler, timeout=PATIENCE) as client:
-                client.wait_for_workers(1, timeout=PATIENCE)
-                num = len(client.scheduler_info()["workers"])
-                yield Cluster(client, f"{num} workers of {scheduler}")
+            client = Client(scheduler, timeout=PATIENCE)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"scheduler {scheduler!r} does not answer, or has no worker: {error}") from None
+            raise InputError(f"{silent}: {error}") from None
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=PATIENCE)
+            except (OSError, TimeoutError) as error:
+                raise InputError(f"{silent}: {error}") from None
+            # What goes wrong later is no fault of the scheduler's.
+            yield Cluster(client, f"{len(client.scheduler_info()['workers'])} workers of {scheduler}")
         return
     assert workers is not None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

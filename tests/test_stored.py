@@ -377,6 +377,21 @@ class TestWorkers:
         with pytest.raises(InputError, match=r"install jaxloss\[distributed\]"), cluster.connected(workers=1):
             pass
 
+    @pytest.mark.slow
+    def test_what_goes_wrong_later_is_no_fault_of_the_scheduler(self):
+        from dask.distributed import LocalCluster
+
+        def fail(address):
+            with cluster.connected(scheduler=address) as execute:
+                assert "1 workers" in str(execute)
+                raise InputError("the disk is full")
+
+        with (
+            LocalCluster(n_workers=1, processes=False, dashboard_address=None) as local,
+            pytest.raises(InputError, match=r"^the disk is full$"),
+        ):
+            fail(local.scheduler_address)
+
     def test_a_worker_without_the_package(self):
         class Future:
             def result(self):

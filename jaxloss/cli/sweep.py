@@ -130,6 +130,8 @@ def _complete(
                 found = stored.carry_out(plan, execute=execute, report=report, progress=not quiet)
                 results[label] = found.assign_attrs(name=label)
     except KeyboardInterrupt:
+        if not label:  # nothing has begun
+            raise
         raise KeyboardInterrupt(f"jaxloss resume {folder} goes on with {label}") from None
     summary, picture, written = there.summary, folder / store.BASINS, []
     if ran or summary is None:
