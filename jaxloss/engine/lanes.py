@@ -13,6 +13,7 @@ no rule there is left to `jax.vmap`, one equation at a time.
 import functools
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
+from jaxloss.engine import native
 from jaxloss.engine.elementary import FAST
 
 logger = logging.getLogger(__name__)
@@ -489,6 +491,13 @@ def _while(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
             ]
         return outs
 
+    if not apart and any(flags) and os.environ.get("NATIVE", "1") == "1":
+        arrays = [part.array if isinstance(part, Lanes) else part for part in body_consts]
+        try:
+            outs = native.run(eqn, arrays, _arrays(carry, flags, num), ([*map(_is_lanes, body_consts)], flags), num)
+            return _values(outs, flags)
+        except native.Unsupported as reason:
+            logger.warning("not native: %s", reason)
     return _values(lax.while_loop(test, step, _arrays(carry, flags, num)), flags)
 
 

@@ -1,0 +1,141 @@
+"""Native code compiled for this machine, and handed to XLA as a function of its own."""
+
+import ctypes
+import functools
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxloss.engine.native.code import Unsupported
+from jaxloss.engine.native.kernel import Kernel
+
+# What XLA calls, after `xla/ffi/api/c_api.h`: it asks once for the version of the interface, and then hands over a
+# frame with pointers to the buffers. The first of them holds the numbers of lanes and of steps.
+_HANDLER = """
+define ptr @handler(ptr %frame) nounwind {{
+entry:
+  %extension.at = getelementptr i8, ptr %frame, i64 8
+  %extension = load ptr, ptr %extension.at
+  %none = icmp eq ptr %extension, null
+  br i1 %none, label %execute, label %extended
+extended:
+  %type.at = getelementptr i8, ptr %extension, i64 8
+  %type = load i32, ptr %type.at
+  %asks = icmp eq i32 %type, 1
+  br i1 %asks, label %metadata, label %execute
+metadata:
+  %metadata.at = getelementptr i8, ptr %extension, i64 24
+  %metadata.is = load ptr, ptr %metadata.at
+  %major = getelementptr i8, ptr %metadata.is, i64 24
+  store i32 0, ptr %major
+  %minor = getelementptr i8, ptr %metadata.is, i64 28
+  store i32 1, ptr %minor
+  %traits = getelementptr i8, ptr %metadata.is, i64 32
+  store i32 0, ptr %traits
+  ret ptr null
+execute:
+  %args.at = getelementptr i8, ptr %frame, i64 72
+  %args = load ptr, ptr %args.at
+  %rets.at = getelementptr i8, ptr %frame, i64 112
+  %rets = load ptr, ptr %rets.at
+{buffers}
+  %lanes.is = load i32, ptr %args0
+  %steps.at = getelementptr i8, ptr %args0, i64 4
+  %steps.is = load i32, ptr %steps.at
+  %lanes = sext i32 %lanes.is to i64
+  %steps = sext i32 %steps.is to i64
+  call void @kernel(i64 %lanes, i64 %steps, {passed})
+  ret ptr null
+}}
+"""
+
+
+def _handler(num_inputs: int, num_outputs: int) -> str:
+    names = [("args", i) for i in range(num_inputs + 1)] + [("rets", i) for i in range(num_outputs)]
+    buffers = "\n".join(
+        f"  %{kind}{i}.p = getelementptr ptr, ptr %{kind}, i64 {i}\n"
+        f"  %{kind}{i}.b = load ptr, ptr %{kind}{i}.p\n"
+        f"  %{kind}{i}.d = getelementptr i8, ptr %{kind}{i}.b, i64 24\n"
+        f"  %{kind}{i} = load ptr, ptr %{kind}{i}.d"
+        for kind, i in names
+    )
+    return _HANDLER.format(buffers=buffers, passed=", ".join(f"ptr %{kind}{i}" for kind, i in names[1:]))
+
+
+def call(kernel: Kernel, steps: Any, inputs: Sequence[jax.Array], state: Sequence[jax.Array]) -> list[jax.Array]:
+    """Takes lanes through steps.
+
+    Args:
+      kernel: what is to be done.
+      steps: how often, an int32.
+      inputs: what it is given but the state, in the order of its layout.
+      state: arrays ``[*shape, lane]``; lanes in whole multiples of ``kernel.lanes``.
+
+    Returns:
+      The state after the steps.
+    """
+    counts = jnp.stack([jnp.int32(state[0].shape[-1]), jnp.asarray(steps, jnp.int32)])
+    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in state]
+    target = _registered(kernel.code, len(inputs) + len(state), len(state))
+    return list(jax.ffi.ffi_call(target, shapes)(counts, *inputs, *state))
+
+
+@functools.cache
+def register_bytes() -> int:
+    """The length of the vectors that this processor computes with.
+
+    Raises:
+      Unsupported: there is no compiler for it.
+    """
+    features = _llvm().get_host_cpu_features()
+    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
+
+
+@functools.cache
+def _llvm() -> Any:
+    try:
+        import llvmlite.binding as llvm
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    except Exception as error:  # there is none for this platform, or none that works
+        raise Unsupported(f"llvmlite is not there: {error}") from None
+    return llvm
+
+
+@functools.cache
+def _registered(code: str, num_inputs: int, num_outputs: int) -> str:
+    """Compiles code and makes it known to XLA, by a name that stands for all that it does."""
+    text = code + _handler(num_inputs, num_outputs)
+    name = f"jaxloss_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    handler = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compiled(text))
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+    return name
+
+
+def _optimized(text: str) -> tuple[Any, Any]:
+    llvm = _llvm()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
+    )
+    module = llvm.parse_assembly(text)
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False  # it is written in vectors
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+def _compiled(text: str) -> int:
+    """The address of the handler."""
+    engine = _llvm().create_mcjit_compiler(*_optimized(text))
+    engine.finalize_object()
+    _engines.append(engine)
+    return engine.get_function_address("handler")
+
+
+_engines: list[Any] = []
+"""The code must live as long as the process."""
