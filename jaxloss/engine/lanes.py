@@ -105,6 +105,20 @@ def lanes(function: Callable, in_axes: Sequence[int | None], out_axes: int | Non
     return batched
 
 
+def in_one_piece(function: Callable) -> Callable:
+    """The function, as a part of a one-lane program that `lanes` may hand to one kernel, to be read and written once.
+
+    Examples:
+      >>> float(in_one_piece(lambda x: x + 1)(1.0))
+      2.0
+    """
+
+    def one_piece(*args):
+        return function(*args)
+
+    return jax.jit(one_piece)
+
+
 def varies(function: Callable, in_axes: Sequence[int | None], *args: Any) -> Any:
     """Which outputs of a function can differ between lanes, given which of its arguments do.
 
@@ -122,6 +136,17 @@ def varies(function: Callable, in_axes: Sequence[int | None], *args: Any) -> Any
     """
     closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
     return jax.tree.unflatten(jax.tree.structure(out), _varies(closed.jaxpr, _spread(tuple(in_axes), args)))
+
+
+def in_native_code(function: Callable, in_axes: Sequence[int | None], *args: Any) -> bool:
+    """Whether the loops of a function would most likely run as native code.
+
+    Args:
+      function: written for one lane.
+      in_axes: as for `lanes`.
+      *args: arguments of one lane, arrays or shapes.
+    """
+    return native.has_rules(jax.make_jaxpr(function)(*args).jaxpr, _spread(tuple(in_axes), args))
 
 
 def largest_value(function: Callable, *args: Any) -> int:
@@ -237,6 +262,13 @@ def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) ->
     name = eqn.primitive.name
     if name in _CALLS:  # the body is evaluated here; rules of differentiation have been used by now
         jaxpr, consts = _body(eqn)
+        if eqn.params.get("name") == "one_piece":
+            try:
+                outs = native.apply(jaxpr, consts, [_array(arg) for arg in args], [*map(_is_lanes, args)], num)
+                flags = _varies(jaxpr, [*map(_is_lanes, args)])
+                return _values(outs, flags)
+            except native.Unsupported as reason:
+                logger.warning("not native: %s", reason)
         return _evaluate(jaxpr, consts, args, num, known)
     return RULES.get(name, _stock_vmap)(eqn, args, num)
 
@@ -494,7 +526,7 @@ def _while(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
     if not apart and any(flags) and os.environ.get("NATIVE", "1") == "1":
         arrays = [part.array if isinstance(part, Lanes) else part for part in body_consts]
         try:
-            outs = native.run(eqn, arrays, _arrays(carry, flags, num), ([*map(_is_lanes, body_consts)], flags), num)
+            outs = native.loop(eqn, arrays, _arrays(carry, flags, num), ([*map(_is_lanes, body_consts)], flags), num)
             return _values(outs, flags)
         except native.Unsupported as reason:
             logger.warning("not native: %s", reason)
@@ -572,6 +604,10 @@ def _split(items: Sequence, first: int, second: int) -> tuple[list, list, list]:
 def _aval(atom: Any) -> Any:
     """The shape and dtype of a variable of a jaxpr."""
     return atom.aval
+
+
+def _array(value: Value) -> Any:
+    return value.array if isinstance(value, Lanes) else value
 
 
 def _is_lanes(value: Value) -> bool:

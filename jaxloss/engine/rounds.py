@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from jaxloss.engine.devices import devices, on_devices
-from jaxloss.engine.lanes import varies
+from jaxloss.engine.lanes import in_one_piece, varies
 from jaxloss.engine.tiles import Shapes, columns, in_lanes, map_lanes, one_lane, padded, tiles
 
 # Steps between two looks at a trajectory: a look costs about as much as two steps.
@@ -238,25 +238,30 @@ def _blocks(process: Process, varying: tuple[bool, ...], shared, own, lane: Lane
         step, before, lane, anchor, anchored = carry
         now = jnp.minimum(step + BLOCK, stop)
         after = lax.fori_loop(step, now, lambda i, state: process.update(shared, own, i, state), before)
-        frozen = lane.ended | lane.periodic
-        ended = lane.ended | (~frozen & process.ends(shared, own, now, after))
-        periodic = lane.periodic
-        if process.autonomous:
-            whole = (now - origin) % PERIOD == 0
-            returned = functools.reduce(jnp.logical_and, jax.tree.leaves(jax.tree.map(_equal, anchor, after)))
-            periodic |= ~frozen & ~ended & whole & (now - anchored == PERIOD) & returned
-            anchor = jax.tree.map(functools.partial(jnp.where, whole), after, anchor)
-            anchored = jnp.where(whole, now, anchored)
-        held = ended | frozen
-        state = jax.tree.map(functools.partial(jnp.where, held), lane.state, after)
-        lane = Lane(state, jnp.where(held, lane.step, now), ended, periodic)
-        return now, after, lane, anchor, anchored
+        whole = (now - origin) % PERIOD == 0
+        returns = whole & (now - anchored == PERIOD)
+        lane, anchor = in_one_piece(functools.partial(_look, process))(lane, anchor, after, shared, own, now, whole, returns)
+        return now, after, lane, anchor, jnp.where(whole, now, anchored)
 
     state = joined(jax.tree.structure(lane.state), varying, split(lane.state, varying)[0], clock)
     anchored = jnp.where((start - origin) % PERIOD == 0, start, -1)
     carry = (start, state, lane, state if process.autonomous else (), anchored)
     _, state, lane, _, _ = lax.while_loop(lambda carry: carry[0] < stop, block, carry)
     return lane, split(state, varying)[1]
+
+
+def _look(process: Process, lane: Lane, anchor, after, shared, own, now, whole, returns):
+    """What has become of one trajectory: its state is kept if it ends here, and compared with an earlier one."""
+    frozen = lane.ended | lane.periodic
+    ended = lane.ended | (~frozen & process.ends(shared, own, now, after))
+    periodic = lane.periodic
+    if process.autonomous:
+        returned = functools.reduce(jnp.logical_and, jax.tree.leaves(jax.tree.map(_equal, anchor, after)))
+        periodic |= ~frozen & ~ended & returns & returned
+        anchor = jax.tree.map(functools.partial(jnp.where, whole), after, anchor)
+    held = ended | frozen
+    state = jax.tree.map(functools.partial(jnp.where, held), lane.state, after)
+    return Lane(state, jnp.where(held, lane.step, now), ended, periodic), anchor
 
 
 def split(state: Any, varying: Sequence[bool]) -> tuple[tuple, tuple]:

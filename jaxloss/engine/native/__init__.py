@@ -1,6 +1,6 @@
-"""Loops over steps as native code: XLA writes every intermediate array to memory, a kernel keeps it in registers."""
+"""Programs as native code: XLA writes every array to memory between its kernels, here it stays in registers."""
 
 from jaxloss.engine.native.code import Unsupported
-from jaxloss.engine.native.loops import run
+from jaxloss.engine.native.loops import apply, has_rules, loop
 
-__all__ = ["Unsupported", "run"]
+__all__ = ["Unsupported", "apply", "has_rules", "loop"]

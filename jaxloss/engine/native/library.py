@@ -65,22 +65,26 @@ def _handler(num_inputs: int, num_outputs: int) -> str:
     return _HANDLER.format(buffers=buffers, passed=", ".join(f"ptr %{kind}{i}" for kind, i in names[1:]))
 
 
-def call(kernel: Kernel, steps: Any, inputs: Sequence[jax.Array], state: Sequence[jax.Array]) -> list[jax.Array]:
+def call(
+    kernel: Kernel, steps: Any, inputs: Sequence[jax.Array], outputs: Sequence[Any], aliases: dict[int, int], num: int
+) -> list[jax.Array]:
     """Takes lanes through steps.
 
     Args:
       kernel: what is to be done.
       steps: how often, an int32.
-      inputs: what it is given but the state, in the order of its layout.
-      state: arrays ``[*shape, lane]``; lanes in whole multiples of ``kernel.lanes``.
+      inputs: what it is given, in the order of its layout.
+      outputs: shapes and dtypes of what it returns.
+      aliases: which input may be written over with which output.
+      num: of lanes, in whole multiples of ``kernel.lanes``.
 
     Returns:
-      The state after the steps.
+      The outputs.
     """
-    counts = jnp.stack([jnp.int32(state[0].shape[-1]), jnp.asarray(steps, jnp.int32)])
-    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in state]
-    target = _registered(kernel.code, len(inputs) + len(state), len(state))
-    return list(jax.ffi.ffi_call(target, shapes)(counts, *inputs, *state))
+    counts = jnp.stack([jnp.int32(num), jnp.asarray(steps, jnp.int32)])
+    target = _registered(kernel.code, len(inputs), len(outputs))
+    aliases = {1 + i: k for i, k in aliases.items()}
+    return list(jax.ffi.ffi_call(target, outputs, input_output_aliases=aliases)(counts, *inputs))
 
 
 @functools.cache

@@ -1,33 +1,28 @@
-"""Replaces loops over steps by native code."""
+"""Parts of a one-lane program run as native code on arrays with lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxloss.engine.native import library
 from jaxloss.engine.native.code import Unsupported
 from jaxloss.engine.native.kernel import Layout, write
-from jaxloss.engine.native.program import Kind, Value, evaluate, flat, look, needed
-
-# Steps for which what depends on the step alone is computed beforehand.
-STEPS = 64
+from jaxloss.engine.native.primitives import RULES
+from jaxloss.engine.native.program import Kind, Op, Value, evaluate, flat, look, needed
 
 
-def run(
+def loop(
     eqn: JaxprEqn, consts: Sequence[Any], carry: Sequence[Any], varying: tuple[Sequence[bool], Sequence[bool]], num: int
 ) -> list[Any]:
-    """A ``fori_loop`` of one lane's program over arrays with lanes.
-
-    What is the same for all lanes and steps is computed before the loop, what depends on the step alone (a
-    counter and what follows from it) for `STEPS` steps at a time; the rest is the kernel.
+    """A ``fori_loop`` of a one-lane program.
 
     Args:
       eqn: the while loop to which JAX makes it.
-      consts: the constants of its body, ``[*shape, lane]`` where they vary.
+      consts: the constants of its body, ``[*shape, lane]`` where they differ between lanes.
       carry: what the loop carries, likewise.
       varying: which of the constants and of the carried arrays differ between lanes.
       num: of lanes.
@@ -36,7 +31,7 @@ def run(
       The carried arrays after the loop.
 
     Raises:
-      Unsupported: the loop is of another kind.
+      Unsupported: it cannot be written as native code.
     """
     body, num_consts = eqn.params["body_jaxpr"], eqn.params["body_nconsts"]
     if not _counts(eqn):
@@ -46,51 +41,117 @@ def run(
         for i, (var, varies) in enumerate(zip(body.jaxpr.invars, [*varying[0], *varying[1]], strict=True))
     ]
     ops, outs = flat(body.jaxpr, body.consts, args)
-    carried = args[num_consts:]
-    state, state_after = _only(Kind.LANE, carried, outs)
-    clock, clock_after = _only(Kind.STEP, carried, outs)
+    after = dict(zip(args[num_consts:], outs, strict=True))
+    clock = [value for value in after if value.kind == Kind.STEP]
+    state = [value for value in after if value.kind == Kind.LANE]
     arrays = dict(zip(args, [*consts, *carry], strict=True))
+    # The counter and its end alone need no clock.
+    steps = needed(ops, [after[value] for value in state])
+    if all(after[value] is value for value in clock[1:]) and not _uses(steps, after, state, clock):
+        clock = []
+    ops = needed(ops, [after[value] for value in [*clock, *state]])
+    layout = _layout(ops, [after[value] for value in [*clock, *state]], args[:num_consts], clock, state)
+    kernel = write(ops, layout, [after[value] for value in [*clock, *state]], library.register_bytes())
+    given, padded = _given(ops, layout, arrays, num, kernel.lanes)
+    held = [jnp.asarray(arrays[value]) for value in clock] + [_padded(arrays[value], kernel.lanes) for value in state]
+    shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in held]
 
-    steps = needed([op for op in ops if op.kind == Kind.LANE], state_after)
-    given = list(dict.fromkeys([value for op in steps for value in op.inputs] + state_after))
-    layout = Layout(
-        fixed=[value for value in given if value.kind == Kind.FIXED and value.constant is None],
-        rows=[value for value in given if value.kind == Kind.STEP],
-        own=[value for value in args[:num_consts] if value.kind == Kind.LANE and value in given],
-        state=state,
-    )
-    kernel = write(steps, layout, state_after, library.register_bytes())
+    def some_steps(carry: tuple) -> tuple:
+        now, last, held = carry
+        count = last - now if kernel.steps is None else jnp.minimum(last - now, kernel.steps)
+        in_place = {len(given) + i: i for i in range(len(held))}
+        return now + count, last, library.call(kernel, count, [*given, *held], shapes, in_place, padded)
 
-    before = needed([op for op in ops if op.kind == Kind.FIXED], [*layout.fixed, *_fixed_inputs(ops, outs)])
-    evaluate(before, arrays)
-    inputs = [jnp.asarray(look(value, arrays)) for value in layout.fixed]
-    own = [_padded(arrays[value], kernel.lanes) for value in layout.own]
-    moving = [_padded(arrays[value], kernel.lanes) for value in state]
-    ticks = needed([op for op in ops if op.kind == Kind.STEP], [*layout.rows, *clock_after])
-
-    def tick(now: list, _: None) -> tuple[list, list]:
-        found = arrays | dict(zip(clock, now, strict=True))
-        evaluate(ticks, found)
-        going = now[0] < now[1]
-        after = [
-            jnp.where(going, look(value, found), old) for value, old in zip(clock_after, now, strict=True)
-        ]
-        return after, [look(value, found) for value in layout.rows]
-
-    def some_steps(carry):
-        now, moving = carry
-        then, rows = lax.scan(tick, now, None, length=STEPS)
-        return then, library.call(kernel, then[0] - now[0], [*inputs, *rows, *own], moving)
-
-    now = [jnp.asarray(arrays[value]) for value in clock]
-    if layout.rows or clock_after[1:] != clock[1:]:
-        now, moving = lax.while_loop(lambda carry: carry[0][0] < carry[0][1], some_steps, (now, moving))
+    carried = [value for value in after if value.kind != Kind.LANE]
+    first, last = (jnp.asarray(arrays[value]) for value in carried[:2])
+    begun = first, last, held
+    if kernel.steps is None:
+        now, _, held = some_steps((first, jnp.maximum(first, last), held))
+        arrays[carried[0]] = now
     else:
-        first, last = now[:2]
-        moving = library.call(kernel, last - first, [*inputs, *own], moving)
-        now = [jnp.maximum(first, last), *now[1:]]
-    found = dict(zip(clock, now, strict=True)) | dict(zip(state, moving, strict=True))
-    return [found[value][..., :num] if value.kind == Kind.LANE else found[value] for value in carried]
+        _, _, held = lax.while_loop(lambda carry: carry[0] < carry[1], some_steps, begun)
+    arrays |= dict(zip([*clock, *state], held, strict=True))
+    return [arrays[value][..., :num] if value.kind == Kind.LANE else arrays[value] for value in after]
+
+
+def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Sequence[bool], num: int) -> list[Any]:
+    """A one-lane program on arrays with lanes.
+
+    Args:
+      jaxpr: the program.
+      consts: its constants.
+      args: its inputs, ``[*shape, lane]`` where they differ between lanes.
+      varying: which do.
+      num: of lanes.
+
+    Returns:
+      Its outputs, ``[*shape, lane]`` but where none of the inputs that they depend on differs.
+
+    Raises:
+      Unsupported: it cannot be written as native code.
+    """
+    values = [
+        Value(var.aval, Kind.LANE if varies else Kind.FIXED)
+        for var, varies in zip(jaxpr.invars, varying, strict=True)
+    ]
+    ops, outs = flat(jaxpr, consts, values)
+    arrays = dict(zip(values, args, strict=True))
+    moving = list(dict.fromkeys(out for out in outs if out.kind == Kind.LANE and out not in arrays))
+    evaluate(needed([op for op in ops if op.kind == Kind.FIXED], outs), arrays)
+    ops = needed(ops, moving)
+    layout = _layout(ops, moving, values, [], [])
+    kernel = write(ops, layout, moving, library.register_bytes())
+    given, padded = _given(ops, layout, arrays, num, kernel.lanes)
+    shapes = [jax.ShapeDtypeStruct((*value.aval.shape, padded), value.aval.dtype) for value in moving]
+    found = library.call(kernel, 1, given, shapes, _in_place(given, shapes), padded)
+    arrays |= {value: array[..., :num] for value, array in zip(moving, found, strict=True)}
+    return [look(value, arrays) for value in outs]
+
+
+def has_rules(jaxpr: Jaxpr, varying: Sequence[bool]) -> bool:
+    """Whether there is a rule for each equation on lanes; what else forbids native code only shows in writing it.
+
+    Args:
+      jaxpr: a one-lane program.
+      varying: which of its inputs differ between lanes.
+    """
+    kinds = (Kind.LANE if varies else Kind.FIXED for varies in varying)
+    values = [Value(var.aval, kind) for var, kind in zip(jaxpr.invars, kinds, strict=True)]
+    ops, _ = flat(jaxpr, [None] * len(jaxpr.constvars), values)
+    return all(op.eqn.primitive.name in RULES for op in ops if op.kind == Kind.LANE)
+
+
+def _layout(
+    ops: Sequence[Op], after: Sequence[Value], inputs: Sequence[Value], clock: list[Value], state: list[Value]
+) -> Layout:
+    used = dict.fromkeys([value for op in ops if op.kind > Kind.FIXED for value in op.inputs] + [*after])
+    fixed = [value for value in used if value.kind == Kind.FIXED and value.constant is None]
+    own = [value for value in inputs if value.kind == Kind.LANE and value in used]
+    return Layout(fixed, own, clock, state)
+
+
+def _given(
+    ops: Sequence[Op], layout: Layout, arrays: dict[Value, Any], num: int, lanes: int
+) -> tuple[list[jax.Array], int]:
+    """What a kernel is given, and of how many lanes."""
+    evaluate(needed([op for op in ops if op.kind == Kind.FIXED], layout.fixed), arrays)
+    given = [jnp.asarray(look(value, arrays)) for value in layout.fixed]
+    return given + [_padded(arrays[value], lanes) for value in layout.own], num + -num % lanes
+
+
+def _in_place(given: Sequence[Any], shapes: Sequence[Any]) -> dict[int, int]:
+    """For each output the first input of its shape, as in functions that begin with what they change."""
+    found: dict[int, int] = {}
+    for k, shape in enumerate(shapes):
+        alike = (i for i, a in enumerate(given) if (a.shape, a.dtype) == (shape.shape, shape.dtype) and i not in found)
+        if (i := next(alike, None)) is not None:
+            found[i] = k
+    return found
+
+
+def _uses(steps: Sequence[Op], after: dict[Value, Value], state: Iterable[Value], clock: Sequence[Value]) -> bool:
+    used = {value for op in steps for value in op.inputs} | {after[value] for value in state}
+    return any(value in used for value in clock)
 
 
 def _counts(eqn: JaxprEqn) -> bool:
@@ -109,18 +170,6 @@ def _counts(eqn: JaxprEqn) -> bool:
         and isinstance(counted.invars[1], Literal)
         and counted.invars[1].val == 1
     )
-
-
-def _only(kind: Kind, values: Sequence[Value], after: Sequence[Value]) -> tuple[list[Value], list[Value]]:
-    pairs = [(value, then) for value, then in zip(values, after, strict=True) if value.kind == kind]
-    return [value for value, _ in pairs], [then for _, then in pairs]
-
-
-def _fixed_inputs(ops, outs) -> list[Value]:
-    """What equations that depend on the step need of those that do not."""
-    return [value for op in ops if op.kind == Kind.STEP for value in op.inputs if value.kind == Kind.FIXED] + [
-        value for value in outs if value.kind == Kind.FIXED
-    ]
 
 
 def _padded(array: jax.Array, multiple: int) -> jax.Array:

@@ -238,6 +238,12 @@ def _integer_pow(w, params, dtype, x):
     return w.apply("fdiv", constant(1, x.type), result) if params["y"] < 0 else result
 
 
+def _pow(w, params, dtype, x, power):
+    if dtype.kind != "f" or x.wide or power.wide:
+        raise Unsupported("powers that differ between lanes")
+    return w.call("pow", x, power if power.type == x.type else w.convert("sitofp", power, x.type))
+
+
 def _rsqrt(w, params, dtype, x):
     return w.apply("fdiv", constant(1, x.type), w.call("sqrt", x))
 
@@ -334,6 +340,7 @@ ELEMENTWISE: dict[str, Callable[..., Number]] = {
     "neg": _neg,
     "not": _not,
     "or": _logical("or"),
+    "pow": _pow,
     "round": _round,
     "rsqrt": _rsqrt,
     "select_n": _select_n,
@@ -519,3 +526,7 @@ def neutral(eqn: JaxprEqn, type_: str) -> Number:
             raise Unsupported("extrema of integers")
         return constant(-np.inf if how == "max" else np.inf, type_)
     return constant({"add": 0, "mul": 1, "and": -1, "or": 0}[how], type_)
+
+
+RULES = frozenset({*ELEMENTWISE, *FAST, *_SCALED, *ARRAYS, *REDUCTIONS, "optimization_barrier"})
+"""The primitives that can be written, most often."""

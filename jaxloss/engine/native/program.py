@@ -58,7 +58,7 @@ class Op(NamedTuple):
 
 
 def flat(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value]) -> tuple[list[Op], list[Value]]:
-    """The equations of a jaxpr, those of the functions that it calls on lanes in their places; and its outputs.
+    """The equations of a jaxpr, those of the functions that it calls in their places; and its outputs.
 
     What follows from numbers in the program itself is computed at once.
     """
@@ -73,7 +73,7 @@ def flat(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Value]) -> tuple[li
 
         for eqn in jaxpr.eqns:
             op = Op(eqn, [read(atom) for atom in eqn.invars], [])
-            if op.kind == Kind.LANE and (body := called(eqn)):
+            if op.kind > Kind.FIXED and (body := called(eqn)):
                 outputs = walk(*body, op.inputs)
             elif all(value.constant is not None for value in op.inputs) and not eqn.effects:
                 outputs = [Value(v.aval, Kind.FIXED, out) for v, out in zip(eqn.outvars, computed(op), strict=True)]
