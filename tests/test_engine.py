@@ -311,23 +311,33 @@ class TestTileSize:
         assert size - multiple < min(tile_size, -(-num // cores)) <= size
 
     @pytest.mark.parametrize(
-        ("length", "expected"), [(1, LARGEST), (8, LARGEST), (16, 4096), (100, 512), (1000, 64), (10**6, SMALLEST)]
+        ("length", "expected"), [(1, LARGEST), (8, 8192), (16, 4096), (100, 512), (1000, 64), (10**6, SMALLEST)]
     )
     def test_default_keeps_the_largest_array_in_the_cache(self, length, expected):
         def begin(shared, own, initial):
             return initial
 
         def update(shared, own, step, x):
-            return x + jnp.tanh(x * shared).sum()
+            return x + jnp.sin(x * shared).sum()
 
         process = Process(begin, update, lambda *_: jnp.zeros((), bool), True)
         for num in (1, 7):
             found = default_tile_size(process, np.ones(length, np.float32), (), np.zeros(num, np.float32))
             assert found == expected
 
+    @pytest.mark.parametrize(("numbers", "expected"), [(1, LARGEST), (8, 8192), (10, 4096), (100, 512)])
+    def test_default_of_native_code_keeps_the_state_in_the_cache(self, numbers, expected):
+        process = Process(
+            lambda shared, own, x: x, lambda shared, own, step, x: x - jnp.tanh(x), lambda *_: None, True
+        )
+        assert default_tile_size(process, (), (), np.zeros((numbers, 3), np.float32)) == expected
+
     def test_default_of_double_precision_is_half(self):
         process = Process(
-            lambda shared, own, x: x, lambda shared, own, step, x: x + (x * shared).sum(), lambda *_: None, True
+            lambda shared, own, x: x,
+            lambda shared, own, step, x: x + jnp.sin(x * shared).sum(),
+            lambda *_: None,
+            True,
         )
         with jax.enable_x64(True):
             assert default_tile_size(process, np.ones(16), (), np.zeros(3)) == 2048

@@ -9,9 +9,10 @@ import pytest
 
 import jaxloss
 from jaxloss import Axis, Grid, Problem, Starts
-from jaxloss.engine import compiling, soundness
+from jaxloss.engine import compiling, native, soundness
 from jaxloss.engine.devices import CPU_OPTIONS, compilation, compiled
 from jaxloss.engine.lanes import jumps, lanes
+from jaxloss.engine.native import library
 from jaxloss.engine.rounds import Process
 from jaxloss.engine.soundness import sound_compilation
 
@@ -88,7 +89,11 @@ class TestJumps:
 
 
 class TestSoundCompilation:
-    def test_what_the_compiler_gets_wrong_is_not_fused(self, initial, caplog):
+    def test_what_the_compiler_gets_wrong_is_not_fused(self, initial, caplog, monkeypatch):
+        def not_there() -> int:
+            raise native.Unsupported("on purpose")
+
+        monkeypatch.setattr(library, "register_bytes", not_there)
         with jax.enable_x64(True), caplog.at_level(logging.WARNING):
             found = sound_compilation(process_of(push_in_two_terms), (), {}, initial, 512)
             fast = np.asarray(compiled(lanes(push_in_two_terms, (-1,)))(initial))
@@ -98,6 +103,11 @@ class TestSoundCompilation:
         # Other versions and processors may get it right; the guard has to agree with what this one does.
         assert found == ("unfused" if wrong else "fast")
         assert ("computes the objective wrongly" in caplog.text) == wrong
+
+    def test_native_code_computes_every_number_once(self, initial, caplog):
+        with jax.enable_x64(True):
+            assert sound_compilation(process_of(push_in_two_terms), (), {}, initial, 512) == "fast"
+        assert not caplog.text
 
     def test_what_disagrees_in_the_first_steps_is_found(self, initial, monkeypatch):
         """A compiler that is wrong on purpose: the fast way adds one to what it computes."""

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from jaxloss.engine.devices import devices
-from jaxloss.engine.lanes import in_native_code, largest_value
+from jaxloss.engine.lanes import has_native_rules, largest_value
 from jaxloss.engine.rounds import BLOCK, Process, run
 from jaxloss.engine.tiles import Shapes, one_lane
 
 # Bytes of the largest array of a tile: half a megabyte of second-level cache has to hold it and what is made of it.
 TILE_BYTES = 2**18
-SMALLEST, LARGEST = 16, 2**15
+SMALLEST, LARGEST = 16, 2**14
 # An accelerator is filled instead.
 ACCELERATOR_TILE = 2**17
 # Tiles come in multiples of so many trajectories (or of the default, if it is smaller): compilers treat short loops,
@@ -50,7 +50,7 @@ def default_tile_size(process: Process, shared: Any, own: Any, initial: Any) -> 
 def _largest(process: Process, shared: Shapes, own: Shapes, initial: Shapes) -> int:
     state = jax.eval_shape(process.begin, shared.tree, own.tree, initial.tree)
     args = shared.tree, own.tree, np.int32(0), state
-    if in_native_code(process.update, (None, -1, None, -1), *args):  # intermediate results stay in registers
+    if has_native_rules(process.update, (None, -1, None, -1), *args):  # intermediate results stay in registers
         return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((own.tree, state)))
     return largest_value(process.update, *args)
 

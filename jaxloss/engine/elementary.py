@@ -123,9 +123,6 @@ def _power(n: jax.Array, f: _Format, offset: int = 0) -> jax.Array:
 def _reduced(x: jax.Array, f: _Format) -> tuple[jax.Array, jax.Array]:
     """The integer n nearest to x / ln 2, and r = x - n ln 2 after Cody and Waite."""
     n = _nearest(x * _LOG2E)
-    import os
-    if f.mantissa == 23 and os.environ.get("ONE", "1"):
-        return n, x - n * 0.6931471805599453
     return n, (x - n * f.ln2[0]) - n * f.ln2[1]
 
 
@@ -187,7 +184,7 @@ def logistic(x: jax.Array) -> jax.Array:
       Array([5.0000000e-01, 1.8048513e-35, 1.0000000e+00], dtype=float32)
     """
     f = _FORMATS[x.dtype]
-    n, r = _reduced(lax.clamp(f.real(f.range[0]), x, f.real(2.0 * f.far)), f)
+    n, r = _reduced(lax.clamp(f.real(f.range[0] - 0.5), x, f.real(2.0 * f.far)), f)
     e = _horner(r * r, (2.0, *f.coth))
     rising = _real(_bits(e + r, f) + _exponent(n, f), f)
     return rising / (rising + (e - r))

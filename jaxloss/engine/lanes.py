@@ -13,7 +13,6 @@ no rule there is left to `jax.vmap`, one equation at a time.
 import functools
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +54,9 @@ Value = Any
 """`Lanes`, or an array that all lanes share."""
 
 
-def lanes(function: Callable, in_axes: Sequence[int | None], out_axes: int | None = -1) -> Callable:
+def lanes(
+    function: Callable, in_axes: Sequence[int | None], out_axes: int | None = -1, *, in_native_code: bool = False
+) -> Callable:
     """Like ``jax.vmap(function, in_axes, out_axes=-1)``, with every batch axis last and kept last throughout.
 
     The values agree with `jax.vmap` up to rounding; `jaxloss.engine.elementary` evaluates the exponential and its
@@ -66,6 +67,7 @@ def lanes(function: Callable, in_axes: Sequence[int | None], out_axes: int | Non
       in_axes: for each argument, -1 where its arrays have a last axis over the lanes, else None; a pytree of these
         where that differs within an argument.
       out_axes: -1 for outputs ``[*shape, lane]``, None for those that do not differ between lanes; a pytree likewise.
+      in_native_code: write loops, and what is `in_one_piece`, as kernels of our own where we can.
 
     Returns:
       The function of arrays with lanes.
@@ -91,7 +93,8 @@ def lanes(function: Callable, in_axes: Sequence[int | None], out_axes: int | Non
         closed, out = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(treedef, one_lane))
         values = [Lanes(leaf) if is_mapped else leaf for leaf, is_mapped in zip(leaves, mapped, strict=True)]
         try:
-            results = _evaluate(closed.jaxpr, closed.consts, values, num)
+            with native.allowed(in_native_code):
+                results = _evaluate(closed.jaxpr, closed.consts, values, num)
         except Exception as error:  # whatever it is, stock vmap knows better
             logger.warning("%s runs through jax.vmap, more slowly: %s", name, str(error).split("\n")[0])
             return jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes)(*args)
@@ -113,10 +116,14 @@ def in_one_piece(function: Callable) -> Callable:
       2.0
     """
 
-    def one_piece(*args):
+    def call(*args):
         return function(*args)
 
-    return jax.jit(one_piece)
+    call.__name__ = _ONE_PIECE
+    return jax.jit(call)
+
+
+_ONE_PIECE = "in_one_piece"
 
 
 def varies(function: Callable, in_axes: Sequence[int | None], *args: Any) -> Any:
@@ -138,7 +145,7 @@ def varies(function: Callable, in_axes: Sequence[int | None], *args: Any) -> Any
     return jax.tree.unflatten(jax.tree.structure(out), _varies(closed.jaxpr, _spread(tuple(in_axes), args)))
 
 
-def in_native_code(function: Callable, in_axes: Sequence[int | None], *args: Any) -> bool:
+def has_native_rules(function: Callable, in_axes: Sequence[int | None], *args: Any) -> bool:
     """Whether the loops of a function would most likely run as native code.
 
     Args:
@@ -262,15 +269,22 @@ def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) ->
     name = eqn.primitive.name
     if name in _CALLS:  # the body is evaluated here; rules of differentiation have been used by now
         jaxpr, consts = _body(eqn)
-        if eqn.params.get("name") == "one_piece":
-            try:
-                outs = native.apply(jaxpr, consts, [_array(arg) for arg in args], [*map(_is_lanes, args)], num)
-                flags = _varies(jaxpr, [*map(_is_lanes, args)])
-                return _values(outs, flags)
-            except native.Unsupported as reason:
-                logger.warning("not native: %s", reason)
+        if eqn.params.get("name") == _ONE_PIECE:
+            flags = [*map(_is_lanes, args)]
+            outs = _in_native_code(native.apply, jaxpr, consts, [*map(_array, args)], flags, num)
+            if outs is not None:
+                return _values(outs, _varies(jaxpr, flags))
         return _evaluate(jaxpr, consts, args, num, known)
     return RULES.get(name, _stock_vmap)(eqn, args, num)
+
+
+def _in_native_code(how: Callable[..., list], *args: Any) -> list | None:
+    """The outputs of a kernel, or None where none can be written or compiled."""
+    try:
+        return how(*args)
+    except Exception as error:  # whatever it is, XLA knows better
+        logger.debug("a part of the program is left to XLA: %s", error)
+        return None
 
 
 def _key(eqn: JaxprEqn, operands: list[Value]) -> Any:
@@ -523,13 +537,11 @@ def _while(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
             ]
         return outs
 
-    if not apart and any(flags) and os.environ.get("NATIVE", "1") == "1":
-        arrays = [part.array if isinstance(part, Lanes) else part for part in body_consts]
-        try:
-            outs = native.loop(eqn, arrays, _arrays(carry, flags, num), ([*map(_is_lanes, body_consts)], flags), num)
+    if any(flags) and not apart:
+        which = [*map(_is_lanes, body_consts)], flags
+        outs = _in_native_code(native.loop, eqn, [*map(_array, body_consts)], _arrays(carry, flags, num), which, num)
+        if outs is not None:
             return _values(outs, flags)
-        except native.Unsupported as reason:
-            logger.warning("not native: %s", reason)
     return _values(lax.while_loop(test, step, _arrays(carry, flags, num)), flags)
 
 

@@ -240,7 +240,9 @@ def _blocks(process: Process, varying: tuple[bool, ...], shared, own, lane: Lane
         after = lax.fori_loop(step, now, lambda i, state: process.update(shared, own, i, state), before)
         whole = (now - origin) % PERIOD == 0
         returns = whole & (now - anchored == PERIOD)
-        lane, anchor = in_one_piece(functools.partial(_look, process))(lane, anchor, after, shared, own, now, whole, returns)
+        lane, anchor = in_one_piece(functools.partial(_look, process))(
+            lane, anchor, after, shared, own, now, whole, returns
+        )
         return now, after, lane, anchor, jnp.where(whole, now, anchored)
 
     state = joined(jax.tree.structure(lane.state), varying, split(lane.state, varying)[0], clock)

@@ -47,13 +47,13 @@ def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = 
 @functools.lru_cache(maxsize=64)
 def _in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, how: str) -> Callable:
     with compiling(how):
-        return compiled(_written_in_lanes(function, static, in_axes, out_axes))
+        return compiled(_written_in_lanes(function, static, in_axes, out_axes, how == "fast"))
 
 
 @functools.lru_cache(maxsize=64)
-def _written_in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any) -> Callable:
-    """One object whatever the compilation, so that JAX traces and lowers it once."""
-    return lanes(functools.partial(function, *static), in_axes, out_axes)
+def _written_in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, native: bool) -> Callable:
+    """One object for all ways to compile with XLA alone, so that JAX traces and lowers it once."""
+    return lanes(functools.partial(function, *static), in_axes, out_axes, in_native_code=native)
 
 
 def tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:

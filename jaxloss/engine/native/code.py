@@ -9,8 +9,8 @@ import numpy as np
 
 # Lines of one kernel: beyond that it takes longer to compile than it saves.
 LONGEST = 8000
-# Constant factors that are carried along instead of multiplied by, at once and in all: what is carried must neither
-# overflow nor vanish.
+# Powers of two that are carried along instead of multiplied by, at once and in all: what is carried must neither
+# overflow nor vanish, and no number may come to have two values.
 FACTOR, FACTORS = 2.0**10, 2.0**20
 
 _TYPES = {
@@ -21,14 +21,14 @@ _TYPES = {
 }
 
 
-class Unsupported(Exception):  # noqa: N818, it says what the matter is and never reaches a user
+class Unsupported(Exception):
     """A program that cannot be written as native code."""
 
 
 class Number(NamedTuple):
     """One number: ``scale`` times what has the name.
 
-    Constant factors travel through products and sums to where they must be multiplied by: once for each sum, and not
+    Powers of two travel through products and sums to where they must be multiplied by: once for each sum, and not
     for each of its terms.
 
     Attributes:
@@ -161,7 +161,9 @@ class Writer:
         """The number in all lanes."""
         if number.wide:
             return number
-        return self.known(("wide", number.name, number.type), lambda: self._splat(number))._replace(scale=number.scale)
+        return self.known(("wide", number.name, number.type), lambda: self._splat(number))._replace(
+            scale=number.scale
+        )
 
     def _splat(self, number: Number) -> Number:
         vector = self.vector(number.type)
@@ -184,10 +186,9 @@ class Writer:
         return product._replace(scale=scale)
 
     def scaled(self, number: Number, factor: float) -> Number:
-        """The number times a constant, multiplied by later if it can be."""
-        ratio = abs(factor)
-        scale = number.scale * factor
-        if 1 / FACTOR <= ratio <= FACTOR and 1 / FACTORS <= abs(scale) <= FACTORS:
+        """The number times a constant, multiplied by later if that changes no bit."""
+        scale, is_exact = number.scale * factor, math.frexp(factor)[0] in (0.5, -0.5)
+        if is_exact and 1 / FACTOR <= abs(factor) <= FACTOR and 1 / FACTORS <= abs(scale) <= FACTORS:
             return number._replace(scale=scale)
         return self.apply("fmul contract", self.plain(number), constant(factor, number.type))
 
@@ -255,4 +256,3 @@ class Writer:
         address = self.instruction(f"getelementptr {memory.type}, ptr {pointer}, i64 {place}", memory)
         kind = f"align {bytes_of(memory.type)}"
         self.line(f"store {self.typed(memory)} {memory.name}, ptr {address.name}, {kind}")
-

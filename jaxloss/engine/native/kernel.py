@@ -244,7 +244,9 @@ class _Body:
             w.line("%again = icmp ult i64 %step1, %steps")
             w.line("br i1 %again, label %step, label %stored")
             w.lines[reserved] = "\n".join(
-                line for group in groups for line in self._phis(before[group], begin[group], "chunk", after[group], "latch")
+                line
+                for group in groups
+                for line in self._phis(before[group], begin[group], "chunk", after[group], "latch")
             )
             final = [_map(lambda number: number._replace(name=w.new()), numbers) for numbers in begin]
         else:
@@ -271,7 +273,12 @@ class _Body:
         return self.w.instruction(f"add i64 {row.name}, {place}", _INT).name
 
     def _phis(
-        self, names: dict[Value, Numbers], first: dict[Value, Numbers], begin: str, after: dict[Value, Numbers], end: str
+        self,
+        names: dict[Value, Numbers],
+        first: dict[Value, Numbers],
+        begin: str,
+        after: dict[Value, Numbers],
+        end: str,
     ) -> list[str]:
         """The names of what comes from the beginning or from the step before."""
         return [
@@ -303,11 +310,15 @@ class _Body:
         }
 
     def _array(self, value: Value) -> Array:
-        if (number := value.constant) is not None:
+        if (known := value.constant) is not None:
             type_ = type_of(value.aval.dtype)
-            return Array(value.aval.shape, lambda _: constant(number, type_))
+            return Array(value.aval.shape, lambda _: constant(known, type_))
         # Those of sums in loops are there once the loop is written.
-        return Array(value.aval.shape, lambda index: self.arrays[value].number(index))
+
+        def number(index: tuple[Index, ...]) -> Number:
+            return self.arrays[value].number(index)
+
+        return Array(value.aval.shape, number)
 
     def _define(self, op: Op) -> None:
         """The results of an equation, to be written when they are asked for."""
@@ -326,7 +337,7 @@ class _Body:
             number = self._sum(eqn, args)
         else:
 
-            def number(index):
+            def number(index: tuple[Index, ...], /) -> Number:
                 return elementwise(w, eqn, [x.number(index if x.shape else ()) for x in args])
 
         self.arrays[out] = Array(out.aval.shape, lambda index: w.known((out, index), lambda: number(index)))

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -110,13 +111,17 @@ def _llvm() -> Any:
     return llvm
 
 
-@functools.cache
 def _registered(code: str, num_inputs: int, num_outputs: int) -> str:
-    """Compiles code and makes it known to XLA, by a name that stands for all that it does."""
+    """Compiles code and makes it known to XLA, once, by a name that stands for all that it does."""
     text = code + _handler(num_inputs, num_outputs)
     name = f"jaxloss_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    handler = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compiled(text))
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+    with _lock:
+        if name not in _engines:
+            engine = _llvm().create_mcjit_compiler(*_optimized(text))
+            engine.finalize_object()
+            handler = ctypes.CFUNCTYPE(ctypes.c_void_p)(engine.get_function_address("handler"))
+            jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
+            _engines[name] = engine
     return name
 
 
@@ -133,13 +138,6 @@ def _optimized(text: str) -> tuple[Any, Any]:
     return module, machine
 
 
-def _compiled(text: str) -> int:
-    """The address of the handler."""
-    engine = _llvm().create_mcjit_compiler(*_optimized(text))
-    engine.finalize_object()
-    _engines.append(engine)
-    return engine.get_function_address("handler")
-
-
-_engines: list[Any] = []
-"""The code must live as long as the process."""
+_lock = threading.Lock()
+_engines: dict[str, Any] = {}
+"""The compiled code of this process, by name; it must live as long as the programs that call it."""

@@ -1,6 +1,9 @@
 """Parts of a one-lane program run as native code on arrays with lanes."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -10,13 +13,34 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxloss.engine.native import library
 from jaxloss.engine.native.code import Unsupported
-from jaxloss.engine.native.kernel import Layout, write
+from jaxloss.engine.native.kernel import MOST_NUMBERS, Layout, write
 from jaxloss.engine.native.primitives import RULES
 from jaxloss.engine.native.program import Kind, Op, Value, evaluate, flat, look, needed
 
+_allowed: ContextVar[bool] = ContextVar("_allowed", default=False)
+
+
+@contextmanager
+def allowed(yes: bool) -> Iterator[None]:
+    """Whether what this thread traces inside may become native code."""
+    token = _allowed.set(yes)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def _check_allowed() -> None:
+    if not _allowed.get() or jax.default_backend() != "cpu":
+        raise Unsupported("XLA is asked for")
+
 
 def loop(
-    eqn: JaxprEqn, consts: Sequence[Any], carry: Sequence[Any], varying: tuple[Sequence[bool], Sequence[bool]], num: int
+    eqn: JaxprEqn,
+    consts: Sequence[Any],
+    carry: Sequence[Any],
+    varying: tuple[Sequence[bool], Sequence[bool]],
+    num: int,
 ) -> list[Any]:
     """A ``fori_loop`` of a one-lane program.
 
@@ -33,6 +57,7 @@ def loop(
     Raises:
       Unsupported: it cannot be written as native code.
     """
+    _check_allowed()
     body, num_consts = eqn.params["body_jaxpr"], eqn.params["body_nconsts"]
     if not _counts(eqn):
         raise Unsupported("a loop that does not count")
@@ -90,10 +115,9 @@ def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Seq
     Raises:
       Unsupported: it cannot be written as native code.
     """
-    values = [
-        Value(var.aval, Kind.LANE if varies else Kind.FIXED)
-        for var, varies in zip(jaxpr.invars, varying, strict=True)
-    ]
+    _check_allowed()
+    kinds = (Kind.LANE if varies else Kind.FIXED for varies in varying)
+    values = [Value(var.aval, kind) for var, kind in zip(jaxpr.invars, kinds, strict=True)]
     ops, outs = flat(jaxpr, consts, values)
     arrays = dict(zip(values, args, strict=True))
     moving = list(dict.fromkeys(out for out in outs if out.kind == Kind.LANE and out not in arrays))
@@ -109,16 +133,21 @@ def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Seq
 
 
 def has_rules(jaxpr: Jaxpr, varying: Sequence[bool]) -> bool:
-    """Whether there is a rule for each equation on lanes; what else forbids native code only shows in writing it.
+    """Whether a kernel can most likely be written: it is small, and there is a rule for each equation on lanes.
 
     Args:
       jaxpr: a one-lane program.
       varying: which of its inputs differ between lanes.
     """
+    try:
+        library.register_bytes()
+    except Unsupported:
+        return False
     kinds = (Kind.LANE if varies else Kind.FIXED for varies in varying)
     values = [Value(var.aval, kind) for var, kind in zip(jaxpr.invars, kinds, strict=True)]
     ops, _ = flat(jaxpr, [None] * len(jaxpr.constvars), values)
-    return all(op.eqn.primitive.name in RULES for op in ops if op.kind == Kind.LANE)
+    kept = sum(math.prod(value.aval.shape) for value in values if value.kind == Kind.LANE)
+    return kept <= MOST_NUMBERS and all(op.eqn.primitive.name in RULES for op in ops if op.kind == Kind.LANE)
 
 
 def _layout(
@@ -143,7 +172,9 @@ def _in_place(given: Sequence[Any], shapes: Sequence[Any]) -> dict[int, int]:
     """For each output the first input of its shape, as in functions that begin with what they change."""
     found: dict[int, int] = {}
     for k, shape in enumerate(shapes):
-        alike = (i for i, a in enumerate(given) if (a.shape, a.dtype) == (shape.shape, shape.dtype) and i not in found)
+        alike = (
+            i for i, a in enumerate(given) if (a.shape, a.dtype) == (shape.shape, shape.dtype) and i not in found
+        )
         if (i := next(alike, None)) is not None:
             found[i] = k
     return found

@@ -34,6 +34,21 @@ class Array:
     number: Callable[[tuple[Index, ...]], Number]
 
 
+def shape_of(atom: Any) -> tuple[int, ...]:
+    """The shape of a variable of a jaxpr."""
+    return atom.aval.shape
+
+
+def dtype_of(atom: Any) -> np.dtype:
+    """The dtype of a variable of a jaxpr.
+
+    Raises:
+      Unsupported: it is none of NumPy's, as that of a random key.
+    """
+    type_of(atom.aval.dtype)
+    return np.dtype(atom.aval.dtype)
+
+
 ADD, SUB, MUL = "fadd contract", "fsub contract", "fmul contract"
 
 # Elementwise
@@ -45,7 +60,7 @@ def elementwise(w: Writer, eqn: JaxprEqn, operands: Sequence[Number]) -> Number:
     Raises:
       Unsupported: there is no rule for it.
     """
-    name, dtype = eqn.primitive.name, np.dtype(eqn.invars[0].aval.dtype)
+    name, dtype = eqn.primitive.name, dtype_of(eqn.invars[0])
     if dtype.kind == "f" and name in _SCALED:
         return _SCALED[name](w, *operands)
     operands = [w.plain(operand) for operand in operands]
@@ -121,10 +136,10 @@ def _numbers(w: Writer, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Numb
     """A jaxpr of scalars."""
     values = dict(zip(jaxpr.invars, args, strict=True))
     for var, const in zip(jaxpr.constvars, consts, strict=True):
-        values[var] = constant(const, type_of(var.aval.dtype))
+        values[var] = constant(const, type_of(dtype_of(var)))
 
     def read(atom) -> Number:
-        return constant(atom.val, type_of(atom.aval.dtype)) if isinstance(atom, Literal) else values[atom]
+        return constant(atom.val, type_of(dtype_of(atom))) if isinstance(atom, Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
         operands = [read(atom) for atom in eqn.invars]
@@ -142,7 +157,7 @@ def _numbers(w: Writer, jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Numb
 
 def _exact(w: Writer, eqn: JaxprEqn, operands: Sequence[Number]) -> Number:
     """One operation as it stands: elementary functions depend on how each of theirs rounds."""
-    name, dtype = eqn.primitive.name, np.dtype(eqn.invars[0].aval.dtype)
+    name, dtype = eqn.primitive.name, dtype_of(eqn.invars[0])
     if name == "add" and dtype.kind == "f":
         operation, parts = w.made_of(operands[0])
         if operation == _BACK and parts[1] == w.widened(operands[1]):
@@ -387,7 +402,7 @@ def _broadcast_in_dim(w, eqn, args):
 
 
 def _reshape(w, eqn, args):
-    (x, *_), shape = args, eqn.outvars[0].aval.shape
+    (x, *_), shape = args, shape_of(eqn.outvars[0])
     if eqn.params.get("dimensions") is not None and eqn.primitive.name == "reshape":
         raise Unsupported("a reshape that permutes")
     ours, theirs = ([axis for axis, n in enumerate(sizes) if n != 1] for sizes in (shape, x.shape))
@@ -422,11 +437,9 @@ def _concatenate(w, eqn, args):
 
     def number(i):
         (k,) = _fixed(i[axis])
-        for x in args:
-            if k < x.shape[axis]:
-                break
-            k -= x.shape[axis]
-        return x.number((*i[:axis], k, *i[axis + 1 :]))
+        ends = np.cumsum([x.shape[axis] for x in args])
+        part = int(np.searchsorted(ends, k, side="right"))
+        return args[part].number((*i[:axis], k - int(ends[part]) + args[part].shape[axis], *i[axis + 1 :]))
 
     return number
 
@@ -437,11 +450,13 @@ def _pad(w, eqn, args):
     def number(i):
         index = []
         for k, (low, high, interior), n in zip(i, config, x.shape, strict=True):
-            if (low, high, interior) != (0, 0, 0):
-                k, rest = divmod(_fixed(k)[0] - low, interior + 1)
-                if rest or not 0 <= k < n:
-                    return filling.number(())
-            index.append(k)
+            if (low, high, interior) == (0, 0, 0):
+                index.append(k)
+                continue
+            place, rest = divmod(_fixed(k)[0] - low, interior + 1)
+            if rest or not 0 <= place < n:
+                return filling.number(())
+            index.append(place)
         return x.number(tuple(index))
 
     return number
@@ -483,7 +498,7 @@ REDUCTIONS = {
 
 def domain(eqn: JaxprEqn) -> tuple[int, ...]:
     """The lengths of the axes that a reduction runs over."""
-    shape = eqn.invars[0].aval.shape
+    shape = shape_of(eqn.invars[0])
     axes = eqn.params["dimension_numbers"][0][0] if eqn.primitive.name == "dot_general" else eqn.params["axes"]
     return tuple(shape[axis] for axis in axes)
 
@@ -501,14 +516,14 @@ def term(w: Writer, eqn: JaxprEqn, args: Sequence[Array], index: Sequence[Index]
     for x, axes, batch_axes in zip(args, contracted, batch, strict=True):
         bound = dict(zip(axes, along, strict=True)) | dict(zip(batch_axes, index[:num_batch], strict=True))
         factors.append(x.number(tuple(bound[axis] if axis in bound else next(free) for axis in range(len(x.shape)))))
-    if np.dtype(eqn.outvars[0].aval.dtype).kind != "f":
+    if dtype_of(eqn.outvars[0]).kind != "f":
         raise Unsupported("products of integers")
     return multiplied(w, *factors)
 
 
 def combined(w: Writer, eqn: JaxprEqn, total: Number, value: Number) -> Number:
     """A total with one more term."""
-    how, dtype = REDUCTIONS[eqn.primitive.name], np.dtype(eqn.outvars[0].aval.dtype)
+    how, dtype = REDUCTIONS[eqn.primitive.name], dtype_of(eqn.outvars[0])
     if how == "add" and dtype.kind == "f":
         return added(w, total, w.at_scale(value, total.scale))
     return ELEMENTWISE[how](w, {}, dtype, w.plain(total), w.plain(value))

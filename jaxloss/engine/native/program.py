@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from jaxloss.engine.native.primitives import called
@@ -37,7 +38,7 @@ class Value:
     @property
     def constant(self) -> Any:
         """The number that it is made of, if it is known now and is the same everywhere, else None."""
-        if self.known is None or not np.size(self.known) or isinstance(self.known, jax.core.Tracer):
+        if self.known is None or not np.size(self.known) or isinstance(self.known, Tracer):
             return None
         array = np.asarray(self.known)
         first = array.reshape(-1)[0]
