@@ -216,6 +216,6 @@ def _rounded_surface(objective, structure: Structure, data, point: jax.Array):
 @functools.cache
 def versions() -> dict[str, str]:
     """What a result was computed with."""
-    names = ("jaxloss", "jax", "jaxlib", "numpy", "optax")
+    names = ("jaxloss", "jax", "jaxlib", "llvmlite", "numpy", "optax")
     found = {name: importlib.metadata.version(name) for name in names}
     return {**found, "python": platform.python_version(), "device": jax.devices()[0].device_kind}

@@ -74,9 +74,11 @@ def loop(
     steps = needed(ops, [after[value] for value in state])
     if all(after[value] is value for value in clock[1:]) and not _uses(steps, after, state, clock):
         clock = []
-    ops = needed(ops, [after[value] for value in [*clock, *state]])
-    layout = _layout(ops, [after[value] for value in [*clock, *state]], args[:num_consts], clock, state)
-    kernel = write(ops, layout, [after[value] for value in [*clock, *state]], library.register_bytes())
+    moving = [*clock, *state]
+    results = [after[value] for value in moving]
+    ops = needed(ops, results)
+    layout = _layout(ops, results, args[:num_consts], clock, state)
+    kernel = write(ops, layout, results, library.register_bytes())
     given, padded = _given(ops, layout, arrays, num, kernel.lanes)
     held = [jnp.asarray(arrays[value]) for value in clock] + [_padded(arrays[value], kernel.lanes) for value in state]
     shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in held]
@@ -87,15 +89,13 @@ def loop(
         in_place = {len(given) + i: i for i in range(len(held))}
         return now + count, last, library.call(kernel, count, [*given, *held], shapes, in_place, padded)
 
-    carried = [value for value in after if value.kind != Kind.LANE]
-    first, last = (jnp.asarray(arrays[value]) for value in carried[:2])
-    begun = first, last, held
+    counter, end = [value for value in after if value.kind != Kind.LANE][:2]
+    first, last = jnp.asarray(arrays[counter]), jnp.asarray(arrays[end])
     if kernel.steps is None:
-        now, _, held = some_steps((first, jnp.maximum(first, last), held))
-        arrays[carried[0]] = now
+        arrays[counter], _, held = some_steps((first, jnp.maximum(first, last), held))
     else:
-        _, _, held = lax.while_loop(lambda carry: carry[0] < carry[1], some_steps, begun)
-    arrays |= dict(zip([*clock, *state], held, strict=True))
+        arrays[counter], _, held = lax.while_loop(lambda carry: carry[0] < carry[1], some_steps, (first, last, held))
+    arrays |= dict(zip(moving, held, strict=True))
     return [arrays[value][..., :num] if value.kind == Kind.LANE else arrays[value] for value in after]
 
 
