@@ -153,7 +153,8 @@ def has_native_rules(function: Callable, in_axes: Sequence[int | None], *args: A
       in_axes: as for `lanes`.
       *args: arguments of one lane, arrays or shapes.
     """
-    return native.has_rules(jax.make_jaxpr(function)(*args).jaxpr, _spread(tuple(in_axes), args))
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    return bool(_in_native_code(native.has_rules, jaxpr, _spread(tuple(in_axes), args)))
 
 
 def largest_value(function: Callable, *args: Any) -> int:
@@ -278,8 +279,8 @@ def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) ->
     return RULES.get(name, _stock_vmap)(eqn, args, num)
 
 
-def _in_native_code(how: Callable[..., list], *args: Any) -> list | None:
-    """The outputs of a kernel, or None where none can be written or compiled."""
+def _in_native_code(how: Callable[..., Any], *args: Any) -> Any:
+    """What native code has to say, the outputs of a kernel for one; None where none can be written or compiled."""
     try:
         return how(*args)
     except Exception as error:  # whatever it is, XLA knows better

@@ -38,7 +38,9 @@ class Value:
     @property
     def constant(self) -> Any:
         """The number that it is made of, if it is known now and is the same everywhere, else None."""
-        if self.known is None or not np.size(self.known) or isinstance(self.known, Tracer):
+        if self.known is None or isinstance(self.known, Tracer) or not isinstance(self.aval.dtype, np.dtype):
+            return None  # or it is no number, but a random key
+        if not np.size(self.known):
             return None
         array = np.asarray(self.known)
         first = array.reshape(-1)[0]
