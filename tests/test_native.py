@@ -14,7 +14,6 @@ from jaxloss.engine import native
 from jaxloss.engine.lanes import in_one_piece, lanes
 from jaxloss.engine.native import kernel, library
 from jaxloss.optimizers import OPTIMIZERS
-from jaxloss.outcomes import Outcome
 from jaxloss.problems.registry import PROBLEMS
 
 NUM = 100  # lanes, no whole number of vectors
@@ -276,12 +275,12 @@ def test_without_a_compiler_xla_does_it(monkeypatch, caplog):
 
 def test_random_keys_in_an_objective():
     def objective(params):
-        return jnp.sum((params["x"] - jax.random.normal(jax.random.key(3), (2,))) ** 2)
+        return jnp.sum((params["x"] - jax.random.randint(jax.random.key(3), (2,), 0, 9) / 8) ** 2)
 
     problem = jaxloss.Problem(name="mine", objective=objective, params={"x": np.zeros(2, np.float32)})
     grid = jaxloss.Grid({"x[0]": jaxloss.Axis.linear(-1, 1, 5), "x[1]": jaxloss.Axis.linear(-1, 1, 3)})
     result = jaxloss.sweep(problem, grid, learning_rate=0.1, num_steps=300)
-    assert (result.outcome == Outcome.GLOBAL_MINIMUM).all()
+    assert (result.outcome == 1).all()
 
 
 def test_only_where_it_is_asked_for(caplog):
