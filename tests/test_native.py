@@ -275,7 +275,7 @@ def test_without_a_compiler_xla_does_it(monkeypatch, caplog):
 
 def test_random_keys_in_an_objective():
     def objective(params):
-        return jnp.sum((params["x"] - jax.random.randint(jax.random.key(3), (2,), 0, 9) / 8) ** 2)
+        return jnp.sum((params["x"] - jax.random.bits(jax.random.key(3), (2,), jnp.uint8) / 256) ** 2)
 
     problem = jaxloss.Problem(name="mine", objective=objective, params={"x": np.zeros(2, np.float32)})
     grid = jaxloss.Grid({"x[0]": jaxloss.Axis.linear(-1, 1, 5), "x[1]": jaxloss.Axis.linear(-1, 1, 3)})
