@@ -458,7 +458,7 @@ def test_control_c_ends_soon_and_says_how_to_go_on(tmp_path, workers):
     spec = tmp_path / "spec.toml"
     spec.write_text(
         '[data]\nproblem = "loss-comparison"\n[grid]\n"weight[0]" = {start = -8, stop = 8, num = 400}\n'
-        "bias = {start = -8, stop = 8, num = 400}\nlearning_rate = {values = [0.001]}\n[run]\nnum_steps = 2000000\n"
+        "bias = {start = -8, stop = 8, num = 400}\nlearning_rate = {values = [0.001]}\n[run]\nnum_steps = 400000\n"
     )
     command = [sys.executable, "-m", "jaxloss", "sweep", spec, "--out", tmp_path / "out", "--block-size", "4096"]
     command += ["--workers", str(workers)] if workers else []
@@ -471,7 +471,7 @@ def test_control_c_ends_soon_and_says_how_to_go_on(tmp_path, workers):
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
     try:
-        _, errors = process.communicate(timeout=15)
+        _, errors = process.communicate(timeout=60 if workers else 20)
     except subprocess.TimeoutExpired:  # Python drops an exception that is raised while it collects garbage
         os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=60)
