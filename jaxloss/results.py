@@ -217,5 +217,12 @@ def _rounded_surface(objective, structure: Structure, data, point: jax.Array):
 def versions() -> dict[str, str]:
     """What a result was computed with."""
     names = ("jaxloss", "jax", "jaxlib", "llvmlite", "numpy", "optax")
-    found = {name: importlib.metadata.version(name) for name in names}
+    found = {name: _version(name) for name in names}
     return {**found, "python": platform.python_version(), "device": jax.devices()[0].device_kind}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # without llvmlite XLA runs everything
+        return "not installed"

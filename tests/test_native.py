@@ -273,6 +273,14 @@ def test_without_a_compiler_xla_does_it(monkeypatch, caplog):
     assert not native.has_rules(jax.make_jaxpr(jnp.tanh)(1.0).jaxpr, [True])
 
 
+@pytest.mark.parametrize("num", [128, 1024])
+def test_data_as_long_as_there_are_lanes_are_not_written_over(num, caplog):
+    data, x = rng.normal(size=(2, num)).astype(np.float32)
+    ours, theirs = evaluate(lambda x, data: jnp.tanh(x) + jnp.sum(data * x), x, data, in_axes=(-1, None))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+    assert is_native(caplog)
+
+
 def test_random_keys_in_an_objective():
     def objective(params):
         return jnp.sum((params["x"] - jax.random.bits(jax.random.key(3), (2,), jnp.uint8) / 256) ** 2)

@@ -21,10 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
 from jaxloss.engine import native
 from jaxloss.engine.elementary import FAST
+from jaxloss.engine.native.primitives import called
+from jaxloss.engine.native.program import bind
 
 logger = logging.getLogger(__name__)
 
@@ -266,10 +268,10 @@ def _evaluate(
 
 def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) -> Sequence[Value]:
     if not any(isinstance(arg, Lanes) for arg in args):
-        return _as_function(eqn)(*args)
+        return bind(eqn, args)
     name = eqn.primitive.name
-    if name in _CALLS:  # the body is evaluated here; rules of differentiation have been used by now
-        jaxpr, consts = _body(eqn)
+    if body := called(eqn):  # it is evaluated here; rules of differentiation have been used by now
+        jaxpr, consts = body
         if eqn.params.get("name") == _ONE_PIECE:
             flags = [*map(_is_lanes, args)]
             outs = _in_native_code(native.apply, jaxpr, consts, [*map(_array, args)], flags, num)
@@ -306,23 +308,11 @@ def _key(eqn: JaxprEqn, operands: list[Value]) -> Any:
     return key
 
 
-def _as_function(eqn: JaxprEqn) -> Callable[..., list]:
-    """One equation as a function of its operands."""
-    params = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = params if isinstance(params, tuple) else ((), params)
-
-    def call(*args):
-        outs = eqn.primitive.bind(*functions, *args, **params)
-        return outs if eqn.primitive.multiple_results else [outs]
-
-    return call
-
-
 def _stock_vmap(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
     """What has no rule of its own: `jax.vmap` of the one equation."""
     axes = [-1 if isinstance(arg, Lanes) else None for arg in args]
     arrays = [arg.array if isinstance(arg, Lanes) else arg for arg in args]
-    return [Lanes(out) for out in jax.vmap(_as_function(eqn), in_axes=axes, out_axes=-1)(*arrays)]
+    return [Lanes(out) for out in jax.vmap(lambda *one: bind(eqn, one), in_axes=axes, out_axes=-1)(*arrays)]
 
 
 def _full(value: Value, num: int, shape: tuple[int, ...] | None = None) -> jax.Array:
@@ -604,12 +594,6 @@ def _cond_flags(eqn: JaxprEqn, given: list[bool]) -> list[bool]:
     return [index or any(each) for each in zip(*branches, strict=True)]
 
 
-def _body(eqn: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
-    """The jaxpr that a call evaluates, and its constants."""
-    body = next(param for param in eqn.params.values() if isinstance(param, (ClosedJaxpr, Jaxpr)))
-    return (body.jaxpr, body.consts) if isinstance(body, ClosedJaxpr) else (body, ())
-
-
 def _split(items: Sequence, first: int, second: int) -> tuple[list, list, list]:
     return [*items[:first]], [*items[first : first + second]], [*items[first + second :]]
 
@@ -651,8 +635,8 @@ def _varies(jaxpr: Jaxpr, flags: Sequence[bool]) -> list[bool]:
                 outs = _scan_flags(eqn, given)
             case "cond":
                 outs = _cond_flags(eqn, given)
-            case name if name in _CALLS:
-                outs = _varies(_body(eqn)[0], given)
+            case _ if body := called(eqn):
+                outs = _varies(body[0], given)
             case _:
                 outs = [any(given)] * len(eqn.outvars)
         known.update(zip(eqn.outvars, outs, strict=True))
@@ -679,10 +663,6 @@ _ELEMENTWISE = (
 _AXES_STAY = (
     "argmax", "argmin", "concatenate", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "reduce_and",
     "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_xor", "rev", "sort",
-)
-_CALLS = (
-    "checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "jit",
-    "pjit", "remat",
 )
 # fmt: on
 

@@ -127,7 +127,7 @@ def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Seq
     kernel = write(ops, layout, moving, library.register_bytes())
     given, padded = _given(ops, layout, arrays, num, kernel.lanes)
     shapes = [jax.ShapeDtypeStruct((*value.aval.shape, padded), value.aval.dtype) for value in moving]
-    found = library.call(kernel, 1, given, shapes, _in_place(given, shapes), padded)
+    found = library.call(kernel, 1, given, shapes, _in_place(given, len(layout.fixed), shapes), padded)
     arrays |= {value: array[..., :num] for value, array in zip(moving, found, strict=True)}
     return [look(value, arrays) for value in outs]
 
@@ -168,13 +168,15 @@ def _given(
     return given + [_padded(arrays[value], lanes) for value in layout.own], num + -num % lanes
 
 
-def _in_place(given: Sequence[Any], shapes: Sequence[Any]) -> dict[int, int]:
-    """For each output the first input of its shape, as in functions that begin with what they change."""
+def _in_place(given: Sequence[Any], num_fixed: int, shapes: Sequence[Any]) -> dict[int, int]:
+    """For each output the first input of its shape, as in functions that begin with what they change.
+
+    What all lanes share is no such input, whatever its shape: later lanes still read it.
+    """
     found: dict[int, int] = {}
     for k, shape in enumerate(shapes):
-        alike = (
-            i for i, a in enumerate(given) if (a.shape, a.dtype) == (shape.shape, shape.dtype) and i not in found
-        )
+        own = range(num_fixed, len(given))
+        alike = (i for i in own if (given[i].shape, given[i].dtype) == (shape.shape, shape.dtype) and i not in found)
         if (i := next(alike, None)) is not None:
             found[i] = k
     return found
