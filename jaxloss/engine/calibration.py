@@ -1,7 +1,6 @@
 """How many trajectories one tile holds: from the size of the program, and for long runs from a measurement."""
 
 import functools
-import math
 import time
 from typing import Any
 
@@ -15,7 +14,9 @@ from jaxloss.engine.tiles import Shapes, one_lane
 
 # Bytes of the largest array of a tile: half a megabyte of second-level cache has to hold it and what is made of it.
 TILE_BYTES = 2**18
-SMALLEST, LARGEST = 16, 2**14
+SMALLEST, LARGEST = 16, 2**13
+# Native code keeps its numbers in registers whatever the tile is: it is to be called rarely.
+NATIVE_TILE = 2**16
 # An accelerator is filled instead.
 ACCELERATOR_TILE = 2**17
 # Tiles come in multiples of so many trajectories (or of the default, if it is smaller): compilers treat short loops,
@@ -26,7 +27,7 @@ LONG = 20.0
 
 
 def default_tile_size(process: Process, shared: Any, own: Any, initial: Any) -> int:
-    """Trajectories whose arrays stay in a core's cache, a power of two.
+    """Trajectories whose arrays stay in a core's cache where they must, a power of two.
 
     Args:
       process: what is iterated.
@@ -35,23 +36,26 @@ def default_tile_size(process: Process, shared: Any, own: Any, initial: Any) -> 
       initial: what each starts from, likewise.
 
     Returns:
-      The size, between `SMALLEST` and `LARGEST` on a CPU.
+      The size, on a CPU `NATIVE_TILE` or between `SMALLEST` and `LARGEST`.
     """
     if devices()[0].platform != "cpu":
         return ACCELERATOR_TILE
     own, initial = one_lane((own, initial))
     numbers = _largest(process, *(Shapes.of(tree) for tree in (shared, own, initial)))
+    if numbers is None:
+        return NATIVE_TILE
     width = max(leaf.dtype.itemsize for leaf in jax.tree.leaves(initial))
     size = int(np.clip(TILE_BYTES // (width * numbers), SMALLEST, LARGEST))
     return 1 << size.bit_length() - 1
 
 
 @functools.lru_cache(maxsize=64)
-def _largest(process: Process, shared: Shapes, own: Shapes, initial: Shapes) -> int:
+def _largest(process: Process, shared: Shapes, own: Shapes, initial: Shapes) -> int | None:
+    """How many numbers of one trajectory the largest array has that goes through memory in every step, if any."""
     state = jax.eval_shape(process.begin, shared.tree, own.tree, initial.tree)
     args = shared.tree, own.tree, np.int32(0), state
-    if has_native_rules(process.update, (None, -1, None, -1), *args):  # intermediate results stay in registers
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((own.tree, state)))
+    if has_native_rules(process.update, (None, -1, None, -1), *args):
+        return None
     return largest_value(process.update, *args)
 
 

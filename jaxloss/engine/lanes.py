@@ -57,7 +57,12 @@ Value = Any
 
 
 def lanes(
-    function: Callable, in_axes: Sequence[int | None], out_axes: int | None = -1, *, in_native_code: bool = False
+    function: Callable,
+    in_axes: Sequence[int | None],
+    out_axes: int | None = -1,
+    *,
+    in_native_code: bool = False,
+    used: Any | None = None,
 ) -> Callable:
     """Like ``jax.vmap(function, in_axes, out_axes=-1)``, with every batch axis last and kept last throughout.
 
@@ -70,6 +75,7 @@ def lanes(
         where that differs within an argument.
       out_axes: -1 for outputs ``[*shape, lane]``, None for those that do not differ between lanes; a pytree likewise.
       in_native_code: write loops, and what is `in_one_piece`, as kernels of our own where we can.
+      used: how many lanes matter, from the first on; kernels leave the others out. None for all.
 
     Returns:
       The function of arrays with lanes.
@@ -95,7 +101,7 @@ def lanes(
         closed, out = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(treedef, one_lane))
         values = [Lanes(leaf) if is_mapped else leaf for leaf, is_mapped in zip(leaves, mapped, strict=True)]
         try:
-            with native.allowed(in_native_code):
+            with native.allowed((num if used is None else used) if in_native_code else None):
                 results = _evaluate(closed.jaxpr, closed.consts, values, num)
         except Exception as error:  # whatever it is, stock vmap knows better
             logger.warning("%s runs through jax.vmap, more slowly: %s", name, str(error).split("\n")[0])

@@ -15,16 +15,14 @@ from jax import lax
 
 from jaxloss.engine.devices import devices, on_devices
 from jaxloss.engine.lanes import in_one_piece, varies
-from jaxloss.engine.tiles import Shapes, columns, in_lanes, map_lanes, one_lane, padded, tiles
+from jaxloss.engine.tiles import Shapes, columns, even_tiles, in_lanes, one_lane, padded
 
 # Steps between two looks at a trajectory: a look costs about as much as two steps.
-BLOCK = 60
+BLOCK = 120
 # A state that returns after this many steps, bit for bit, is periodic for ever; so are periods that divide it found.
-PERIOD = 4 * BLOCK
-# Trajectories are packed together once less than this share of those in the tiles goes on; and after a round of so
-# many steps, once they fit into fewer tiles for the busiest core.
-PACKED = 0.75
-LONG_ROUND = 16 * BLOCK
+PERIOD = 2 * BLOCK
+# Packing trajectories together costs about as much as so many steps of them.
+PACKING = 32
 
 
 class Process(NamedTuple):
@@ -120,19 +118,30 @@ def run(
         own,
         tile_size,
     )
-    lane = _begin(fleet, initial)
+    held = _begin(fleet, initial)
+    lane = _record(held)
     found, origin = [], 0
     for stop in stops:
-        _advance(fleet, lane, origin, stop)
+        if found:
+            lane = jax.tree.map(np.copy, lane)
+            held = _load(fleet, lane, np.flatnonzero(~lane.ended))
+        _advance(fleet, lane, held, origin, stop)
         progress(1 - np.mean(~lane.ended) * (1 - stop / max(stops[-1], 1)))
-        found.append(jax.tree.map(np.copy, lane))
+        found.append(lane)
         origin = stop
     return found
 
 
-def _begin(fleet: Fleet, initial: Any) -> Lane:
+def _begin(fleet: Fleet, initial: Any) -> list[Tile]:
+    """All trajectories before their first step."""
     program = in_lanes(_first, (fleet.process,), (None, -1, -1))
-    return map_lanes(program, (fleet.shared[devices()[0]],), (fleet.own, initial), fleet.tile_size)
+
+    def begin(rows: tuple[int, int], device) -> Tile:
+        own, start = _tile_of((fleet.own, initial), slice(*rows), fleet, device)
+        lane = program(np.int32(rows[1] - rows[0]), fleet.shared[device], own, start)
+        return Tile(np.arange(*rows), own, lane, _clock(fleet, lane, device))
+
+    return on_devices(begin, list(even_tiles(jax.tree.leaves(initial)[0].shape[-1], fleet.tile_size)))
 
 
 def _first(process: Process, shared: Any, own: Any, initial: Any) -> Lane:
@@ -171,53 +180,79 @@ def _varying_for(process: Process, shared: Shapes, own: Shapes, initial: Shapes)
         flags = grown
 
 
-def _advance(fleet: Fleet, lane: Lane, origin: int, stop: int) -> None:
-    """Takes every trajectory that has not ended from one stop to the next, in the host's record of them."""
-    _rounds(fleet, lane, np.flatnonzero(~lane.ended), origin, stop, origin)
+def _advance(fleet: Fleet, lane: Lane, held: list[Tile], origin: int, stop: int) -> None:
+    """Takes every trajectory that has not ended from one stop to the next, and keeps a record of all on the host."""
+    _rounds(fleet, lane, held, origin, stop, origin)
     waiting = np.flatnonzero(lane.periodic)
-    lane.periodic[waiting] = False
-    # Whole periods are skipped.
-    start = origin + (stop - origin) // PERIOD * PERIOD
-    lane.step[waiting] = start
-    _rounds(fleet, lane, waiting, start, stop, origin)
+    if len(waiting):
+        lane.periodic[waiting] = False
+        # Whole periods are skipped.
+        start = origin + (stop - origin) // PERIOD * PERIOD
+        lane.step[waiting] = start
+        _rounds(fleet, lane, _load(fleet, lane, waiting), start, stop, origin)
 
 
-def _rounds(fleet: Fleet, lane: Lane, going: np.ndarray, start: int, stop: int, origin: int) -> None:
+def _rounds(fleet: Fleet, lane: Lane, held: list[Tile], start: int, stop: int, origin: int) -> None:
     """Rounds of growing length, until all have ended, turned out to be periodic, or made ``stop`` steps."""
     program = in_lanes(_blocks, (fleet.process, fleet.varying), (None, -1, -1, *[None] * 4), (-1, None))
-    step, held = start, _load(fleet, lane, going)
-    while step < stop and len(going):
-        now = min(step + max(BLOCK, step - start), stop)
+    step, num = start, sum(len(tile.numbers) for tile in held)
+    while step < stop and num:
+        now = min(step + _round_length(step - start), stop)
         held = on_devices(functools.partial(_round, program, fleet, (step, now, origin)), held)
-        step, round_length = now, now - step
+        step = now
         live = [tile.numbers[_live(tile)] for tile in held]
         left = sum(map(len, live))
-        fewer = _tiles_of_the_busiest(left, fleet) < _tiles_of_the_busiest(len(going), fleet)
-        if step == stop or left < PACKED * len(going) or (fewer and round_length >= LONG_ROUND):
+        if step < stop and (num - left) * _round_length(step - start) >= PACKING * num:
             _unload(held, lane)
-            going = np.concatenate(live)
-            held = _load(fleet, lane, going) if step < stop else []
+            held, num = _load(fleet, lane, np.concatenate(live)), left
+    _unload(held, lane)
 
 
-def _tiles_of_the_busiest(num: int, fleet: Fleet) -> int:
-    """How many tiles one of the devices has to compute at least, if there are so many trajectories."""
-    return -(-num // (fleet.tile_size * len(devices())))
+def _round_length(made: int) -> int:
+    """How long to go on without packing after so many steps: a share of them, in whole periods from the fourth on."""
+    return min(max(BLOCK, made), PERIOD) if made < 4 * PERIOD else made // 4 // PERIOD * PERIOD
 
 
 def _load(fleet: Fleet, lane: Lane, numbers: np.ndarray) -> list[Tile]:
-    def load(some: np.ndarray, device) -> Tile:
-        own, tile_lane = padded(columns((fleet.own, lane), some), fleet.tile_size, axis=-1)
-        clock = columns(split(tile_lane.state, fleet.varying)[1], 0)
-        return Tile(some, *jax.device_put((own, tile_lane, clock), device))
+    """The trajectories of these numbers, from the record."""
 
-    return on_devices(load, [numbers[first:last] for first, last in tiles(len(numbers), fleet.tile_size)])
+    def load(rows: tuple[int, int], device) -> Tile:
+        some = numbers[slice(*rows)]
+        own, part = _tile_of((fleet.own, lane), _without_copying(some), fleet, device)
+        return Tile(some, own, part, _clock(fleet, part, device))
+
+    return on_devices(load, list(even_tiles(len(numbers), fleet.tile_size)))
 
 
 def _unload(held: list[Tile], lane: Lane) -> None:
-    for tile in held:
+    """Into the record."""
+
+    def unload(tile: Tile, device) -> None:
         some = columns(tile.lane, slice(0, len(tile.numbers)))
         for record, part in zip(jax.tree.leaves(lane), jax.tree.leaves(some), strict=True):
-            record[..., tile.numbers] = part
+            record[..., _without_copying(tile.numbers)] = part
+
+    on_devices(unload, held)
+
+
+def _record(held: list[Tile]) -> Lane:
+    """Room for what all tiles hold."""
+    num = sum(len(tile.numbers) for tile in held)
+    return jax.tree.map(lambda leaf: np.empty((*leaf.shape[:-1], num), leaf.dtype), held[0].lane)
+
+
+def _tile_of(arrays: Any, which: Any, fleet: Fleet, device: Any) -> Any:
+    return jax.device_put(padded(columns(arrays, which), fleet.tile_size, axis=-1), device)
+
+
+def _clock(fleet: Fleet, lane: Lane, device: Any) -> tuple[jax.Array, ...]:
+    return jax.device_put(columns(split(lane.state, fleet.varying)[1], 0), device)
+
+
+def _without_copying(numbers: np.ndarray) -> Any:
+    """Ascending numbers as a slice, if none is left out."""
+    is_range = len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers)
+    return slice(numbers[0], numbers[-1] + 1) if is_range else numbers
 
 
 def _live(tile: Tile) -> np.ndarray:
@@ -227,7 +262,8 @@ def _live(tile: Tile) -> np.ndarray:
 def _round(program: Callable, fleet: Fleet, steps: tuple[int, int, int], tile: Tile, device) -> Tile:
     """One tile through one round, on whichever device is free."""
     own, lane, clock = jax.device_put((tile.own, tile.lane, tile.clock), device)
-    lane, clock = jax.block_until_ready(program(fleet.shared[device], own, lane, clock, *map(np.int32, steps)))
+    used = np.int32(len(tile.numbers))
+    lane, clock = jax.block_until_ready(program(used, fleet.shared[device], own, lane, clock, *map(np.int32, steps)))
     return Tile(tile.numbers, own, lane, clock)
 
 

@@ -32,6 +32,9 @@ def batched(function: Callable, static: tuple, axes: tuple[int | None, ...]) -> 
 def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = -1) -> Callable:
     """``jit(lanes(function(*static, ...)))``, one object for each function, static arguments, axes and compilation.
 
+    A tile has one shape, whatever it holds: what the program does beyond the trajectories that matter is not
+    specified, and costs nothing where it runs in native code.
+
     Args:
       function: written for one trajectory.
       static: its leading, hashable arguments; they are fixed at compilation.
@@ -39,7 +42,7 @@ def in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any = 
       out_axes: likewise, for the outputs.
 
     Returns:
-      The compiled function of the further arguments.
+      The compiled function of how many trajectories matter, from the first on, and of the further arguments.
     """
     return _in_lanes(function, static, in_axes, out_axes, compilation())
 
@@ -53,7 +56,13 @@ def _in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, 
 @functools.lru_cache(maxsize=64)
 def _written_in_lanes(function: Callable, static: tuple, in_axes: tuple, out_axes: Any, native: bool) -> Callable:
     """One object for all ways to compile with XLA alone, so that JAX traces and lowers it once."""
-    return lanes(functools.partial(function, *static), in_axes, out_axes, in_native_code=native)
+    one = functools.partial(function, *static)
+
+    def program(used, *args):
+        return lanes(one, in_axes, out_axes, in_native_code=native, used=used)(*args)
+
+    program.__name__ = getattr(function, "__name__", "program")  # what compilers and profilers show
+    return program
 
 
 def tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:
@@ -65,6 +74,26 @@ def tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:
     """
     for first in range(0, num, tile_size):
         yield first, min(first + tile_size, num)
+
+
+# Fewer trajectories than this are not worth a tile of their own.
+LEAST = 256
+# Native code takes as many at a time; tiles in multiples of them are filled without a rest.
+TOGETHER = 64
+
+
+def even_tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:
+    """Like `tiles`, with about as many trajectories in each, and as many tiles for each device, if there are enough.
+
+    Examples:
+      >>> from jaxloss.engine.devices import devices
+      >>> sizes = [last - first for first, last in even_tiles(100_000, 65_536)]
+      >>> sum(sizes), max(sizes) <= -(-100_000 // len(devices())) + 63
+      (100000, True)
+    """
+    least, most = -(-num // tile_size), -(-num // LEAST)
+    share = -(-num // max(least, min(-(-least // len(devices())) * len(devices()), most, num), 1))
+    return tiles(num, min(-(-share // TOGETHER) * TOGETHER, tile_size))
 
 
 def padded(arrays: Arrays, size: int, axis: int = 0) -> Arrays:
@@ -112,7 +141,7 @@ def map_lanes(program: Callable[..., Arrays], shared: tuple, arrays: tuple, tile
     """Applies a program of `in_lanes` to any number of trajectories: tile by tile, over all devices.
 
     Args:
-      program: takes the shared arguments and then those with ``tile_size`` lanes.
+      program: of `in_lanes`; it takes the shared arguments and then those with ``tile_size`` lanes.
       shared: what all trajectories share.
       arrays: pytrees of host arrays ``[..., trajectory]``, at least one trajectory.
       tile_size: trajectories of each call.
@@ -126,10 +155,10 @@ def map_lanes(program: Callable[..., Arrays], shared: tuple, arrays: tuple, tile
     def apply(rows: tuple[int, int], device) -> Arrays:
         first, last = rows
         tile = padded(columns(arrays, slice(first, last)), tile_size, axis=-1)
-        out = program(*shared_on[device], *jax.device_put(tile, device))
+        out = program(np.int32(last - first), *shared_on[device], *jax.device_put(tile, device))
         return columns(out, slice(0, last - first))
 
-    ranges = list(tiles(num, tile_size))
+    ranges = list(even_tiles(num, tile_size))
     few = len(ranges) < WORTH_COMPILING_AGAIN and len(shared_on) > 1
     parts = [apply(rows, devices()[0]) for rows in ranges] if few else on_devices(apply, ranges)
     return jax.tree.map(lambda *outs: np.concatenate(outs, axis=-1), *parts)

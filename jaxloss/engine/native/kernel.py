@@ -47,9 +47,10 @@ class Layout(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """LLVM code of ``kernel(lanes, steps, fixed..., own..., clock..., state..., outputs...)``.
+    """LLVM code of ``kernel(lanes, used, steps, fixed..., own..., clock..., state..., outputs...)``.
 
-    It returns clock and state after the steps. If there is no state, it returns ``outputs``, once.
+    It returns clock and state after the steps. If there is no state, it returns ``outputs``, once. Lanes from the
+    number ``used`` on may be left out.
 
     Attributes:
       code: defines the function.
@@ -130,7 +131,7 @@ class _Body:
         places = [w.instruction(f"add i64 %chunk0, {group * width}", _INT).name for group in range(self.groups)]
         self._write_groups(shared, places)
         w.line(f"%chunk1 = add nuw nsw i64 %chunk0, {width * self.groups}")
-        w.line("%more = icmp ult i64 %chunk1, %lanes")
+        w.line("%more = icmp ult i64 %chunk1, %used")
         w.line("br i1 %more, label %chunk, label %end")
         # Results may be written over what was given, but for the arrays that are the same for all lanes and steps.
         pointers = [
@@ -140,10 +141,11 @@ class _Body:
         # Spilled vectors are to lie in one cache line each; compilers prefer shorter vectors out of caution.
         attributes = 'nounwind noinline alignstack(64) "stackrealign" "prefer-vector-width"="512"'
         attributes += ' "min-legal-vector-width"="512"'
+        parameters = ", ".join(["i64 %lanes", "i64 %used", "i64 %steps", *pointers])
         return "\n".join(
             [
                 *sorted(w.declared),
-                f"define internal void @kernel(i64 %lanes, i64 %steps, {', '.join(pointers)}) {attributes} {{",
+                f"define internal void @kernel({parameters}) {attributes} {{",
                 "entry:",
                 *self.first.lines,
                 *w.lines,

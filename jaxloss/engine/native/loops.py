@@ -17,22 +17,24 @@ from jaxloss.engine.native.kernel import MOST_NUMBERS, Layout, write
 from jaxloss.engine.native.primitives import RULES
 from jaxloss.engine.native.program import Kind, Op, Value, evaluate, flat, look, needed
 
-_allowed: ContextVar[bool] = ContextVar("_allowed", default=False)
+_used: ContextVar[Any] = ContextVar("_used", default=None)
 
 
 @contextmanager
-def allowed(yes: bool) -> Iterator[None]:
-    """Whether what this thread traces inside may become native code."""
-    token = _allowed.set(yes)
+def allowed(used: Any | None) -> Iterator[None]:
+    """What this thread traces inside may become native code, for so many lanes from the first on; not so for None."""
+    token = _used.set(used)
     try:
         yield
     finally:
-        _allowed.reset(token)
+        _used.reset(token)
 
 
-def _check_allowed() -> None:
-    if not _allowed.get() or jax.default_backend() != "cpu":
+def _lanes_used() -> Any:
+    used = _used.get()
+    if used is None or jax.default_backend() != "cpu":
         raise Unsupported("XLA is asked for")
+    return used
 
 
 def loop(
@@ -57,7 +59,7 @@ def loop(
     Raises:
       Unsupported: it cannot be written as native code.
     """
-    _check_allowed()
+    used = _lanes_used()
     body, num_consts = eqn.params["body_jaxpr"], eqn.params["body_nconsts"]
     if not _counts(eqn):
         raise Unsupported("a loop that does not count")
@@ -87,7 +89,7 @@ def loop(
         now, last, held = carry
         count = last - now if kernel.steps is None else jnp.minimum(last - now, kernel.steps)
         in_place = {len(given) + i: i for i in range(len(held))}
-        return now + count, last, library.call(kernel, count, [*given, *held], shapes, in_place, padded)
+        return now + count, last, library.call(kernel, (padded, used, count), [*given, *held], shapes, in_place)
 
     counter, end = [value for value in after if value.kind != Kind.LANE][:2]
     first, last = jnp.asarray(arrays[counter]), jnp.asarray(arrays[end])
@@ -115,7 +117,7 @@ def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Seq
     Raises:
       Unsupported: it cannot be written as native code.
     """
-    _check_allowed()
+    used = _lanes_used()
     kinds = (Kind.LANE if varies else Kind.FIXED for varies in varying)
     values = [Value(var.aval, kind) for var, kind in zip(jaxpr.invars, kinds, strict=True)]
     ops, outs = flat(jaxpr, consts, values)
@@ -127,7 +129,7 @@ def apply(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], varying: Seq
     kernel = write(ops, layout, moving, library.register_bytes())
     given, padded = _given(ops, layout, arrays, num, kernel.lanes)
     shapes = [jax.ShapeDtypeStruct((*value.aval.shape, padded), value.aval.dtype) for value in moving]
-    found = library.call(kernel, 1, given, shapes, _in_place(given, len(layout.fixed), shapes), padded)
+    found = library.call(kernel, (padded, used, 1), given, shapes, _in_place(given, len(layout.fixed), shapes))
     arrays |= {value: array[..., :num] for value, array in zip(moving, found, strict=True)}
     return [look(value, arrays) for value in outs]
 
