@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxprs_in_params
 
 from jaxloss.engine import native
 from jaxloss.engine.elementary import FAST
@@ -74,7 +74,7 @@ def lanes(
       in_axes: for each argument, -1 where its arrays have a last axis over the lanes, else None; a pytree of these
         where that differs within an argument.
       out_axes: -1 for outputs ``[*shape, lane]``, None for those that do not differ between lanes; a pytree likewise.
-      in_native_code: write loops, and what is `in_one_piece`, as kernels of our own where we can.
+      in_native_code: write the function, or else its loops, as kernels of our own where we can.
       used: how many lanes matter, from the first on; kernels leave the others out. None for all.
 
     Returns:
@@ -102,7 +102,7 @@ def lanes(
         values = [Lanes(leaf) if is_mapped else leaf for leaf, is_mapped in zip(leaves, mapped, strict=True)]
         try:
             with native.allowed((num if used is None else used) if in_native_code else None):
-                results = _evaluate(closed.jaxpr, closed.consts, values, num)
+                results = _whole(closed, values, num)
         except Exception as error:  # whatever it is, stock vmap knows better
             logger.warning("%s runs through jax.vmap, more slowly: %s", name, str(error).split("\n")[0])
             return jax.vmap(function, in_axes=tuple(in_axes), out_axes=out_axes)(*args)
@@ -114,24 +114,6 @@ def lanes(
 
     batched.__name__ = name  # what compilers and profilers show
     return batched
-
-
-def in_one_piece(function: Callable) -> Callable:
-    """The function, as a part of a one-lane program that `lanes` may hand to one kernel, to be read and written once.
-
-    Examples:
-      >>> float(in_one_piece(lambda x: x + 1)(1.0))
-      2.0
-    """
-
-    def call(*args):
-        return function(*args)
-
-    call.__name__ = _ONE_PIECE
-    return jax.jit(call)
-
-
-_ONE_PIECE = "in_one_piece"
 
 
 def varies(function: Callable, in_axes: Sequence[int | None], *args: Any) -> Any:
@@ -237,6 +219,12 @@ def _output(value: Value, keeps_lanes: bool, num: int) -> jax.Array:
 # The interpreter
 
 
+def _whole(closed: ClosedJaxpr, args: list[Value], num: int) -> list[Value]:
+    """The outputs of a program: of one kernel, if it can be written."""
+    found = _in_native_code(native.apply, closed.jaxpr, closed.consts, *_apart(args), num)
+    return _evaluate(closed.jaxpr, closed.consts, args, num) if found is None else _values(*found)
+
+
 def _evaluate(
     jaxpr: Jaxpr, consts: Sequence[Value], args: Sequence[Value], num: int, known: dict[Any, Any] | None = None
 ) -> list[Value]:
@@ -278,11 +266,6 @@ def _apply(eqn: JaxprEqn, args: list[Value], num: int, known: dict[Any, Any]) ->
     name = eqn.primitive.name
     if body := called(eqn):  # it is evaluated here; rules of differentiation have been used by now
         jaxpr, consts = body
-        if eqn.params.get("name") == _ONE_PIECE:
-            flags = [*map(_is_lanes, args)]
-            outs = _in_native_code(native.apply, jaxpr, consts, [*map(_array, args)], flags, num)
-            if outs is not None:
-                return _values(outs, _varies(jaxpr, flags))
         return _evaluate(jaxpr, consts, args, num, known)
     return RULES.get(name, _stock_vmap)(eqn, args, num)
 
@@ -534,11 +517,10 @@ def _while(eqn: JaxprEqn, args: list[Value], num: int) -> list[Value]:
             ]
         return outs
 
-    if any(flags) and not apart:
-        which = [*map(_is_lanes, body_consts)], flags
-        outs = _in_native_code(native.loop, eqn, [*map(_array, body_consts)], _arrays(carry, flags, num), which, num)
-        if outs is not None:
-            return _values(outs, flags)
+    if any(flags):
+        found = _in_native_code(native.apply_equation, eqn, *_apart(args), num)
+        if found is not None:
+            return _values(*found)
     return _values(lax.while_loop(test, step, _arrays(carry, flags, num)), flags)
 
 
@@ -609,8 +591,9 @@ def _aval(atom: Any) -> Any:
     return atom.aval
 
 
-def _array(value: Value) -> Any:
-    return value.array if isinstance(value, Lanes) else value
+def _apart(values: Sequence[Value]) -> tuple[list[Any], list[bool]]:
+    """Arrays, and which of them have lanes."""
+    return [v.array if isinstance(v, Lanes) else v for v in values], [*map(_is_lanes, values)]
 
 
 def _is_lanes(value: Value) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from jaxloss.engine.devices import devices, on_devices
-from jaxloss.engine.lanes import in_one_piece, varies
+from jaxloss.engine.lanes import varies
 from jaxloss.engine.tiles import Shapes, columns, even_tiles, in_lanes, one_lane, padded
 
 # Steps between two looks at a trajectory: a look costs about as much as two steps.
@@ -194,7 +194,7 @@ def _advance(fleet: Fleet, lane: Lane, held: list[Tile], origin: int, stop: int)
 
 def _rounds(fleet: Fleet, lane: Lane, held: list[Tile], start: int, stop: int, origin: int) -> None:
     """Rounds of growing length, until all have ended, turned out to be periodic, or made ``stop`` steps."""
-    program = in_lanes(_blocks, (fleet.process, fleet.varying), (None, -1, -1, *[None] * 4), (-1, None))
+    program = in_lanes(_blocks, (fleet.process, fleet.varying), (-1, None, -1, *[None] * 4), (-1, None))
     step, num = start, sum(len(tile.numbers) for tile in held)
     while step < stop and num:
         now = min(step + _round_length(step - start), stop)
@@ -263,11 +263,11 @@ def _round(program: Callable, fleet: Fleet, steps: tuple[int, int, int], tile: T
     """One tile through one round, on whichever device is free."""
     own, lane, clock = jax.device_put((tile.own, tile.lane, tile.clock), device)
     used = np.int32(len(tile.numbers))
-    lane, clock = jax.block_until_ready(program(used, fleet.shared[device], own, lane, clock, *map(np.int32, steps)))
+    lane, clock = jax.block_until_ready(program(used, lane, fleet.shared[device], own, clock, *map(np.int32, steps)))
     return Tile(tile.numbers, own, lane, clock)
 
 
-def _blocks(process: Process, varying: tuple[bool, ...], shared, own, lane: Lane, clock, start, stop, origin):
+def _blocks(process: Process, varying: tuple[bool, ...], lane: Lane, shared, own, clock, start, stop, origin):
     """One trajectory from ``start`` to ``stop``, in blocks of steps with a look after each."""
 
     def block(carry):
@@ -276,9 +276,7 @@ def _blocks(process: Process, varying: tuple[bool, ...], shared, own, lane: Lane
         after = lax.fori_loop(step, now, lambda i, state: process.update(shared, own, i, state), before)
         whole = (now - origin) % PERIOD == 0
         returns = whole & (now - anchored == PERIOD)
-        lane, anchor = in_one_piece(functools.partial(_look, process))(
-            lane, anchor, after, shared, own, now, whole, returns
-        )
+        lane, anchor = _look(process, lane, anchor, after, shared, own, now, whole, returns)
         return now, after, lane, anchor, jnp.where(whole, now, anchored)
 
     state = joined(jax.tree.structure(lane.state), varying, split(lane.state, varying)[0], clock)

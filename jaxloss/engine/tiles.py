@@ -93,7 +93,7 @@ def even_tiles(num: int, tile_size: int) -> Iterator[tuple[int, int]]:
     """
     least, most = -(-num // tile_size), -(-num // LEAST)
     share = -(-num // max(least, min(-(-least // len(devices())) * len(devices()), most, num), 1))
-    return tiles(num, min(-(-share // TOGETHER) * TOGETHER, tile_size))
+    return tiles(num, min(max(-(-share // TOGETHER), 1) * TOGETHER, tile_size))
 
 
 def padded(arrays: Arrays, size: int, axis: int = 0) -> Arrays:

@@ -144,6 +144,17 @@ class Writer:
         made = self._known[-1][key] = make()
         return made
 
+    def known_now(self) -> list[dict[Any, Any]]:
+        """What is known here, and room for what will be."""
+        return [*self._known, {}]
+
+    @contextmanager
+    def knowing(self, known: list[dict[Any, Any]]) -> Iterator[None]:
+        """What is written inside may use what is known there, and adds to that."""
+        before, self._known = self._known, known
+        yield
+        self._known = before
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """What is computed inside is not known outside."""
@@ -249,6 +260,12 @@ class Writer:
         text = f"load {self.typed(memory)}, ptr {address.name}, align {bytes_of(memory.type)}"
         number = self.instruction(text, memory)
         return self.convert("trunc", number, "i1") if type_ == "i1" else number
+
+    def fetch(self, like: Number, variable: str, how: str = "") -> Number:
+        """A variable's number, of the type of another."""
+        number = Number(self.new(), like.type, like.wide)
+        self.line(f"{number.name} = load {how}{self.typed(number)}, ptr {variable}, align 64")
+        return number
 
     def store(self, number: Number, pointer: str, place: str) -> None:
         """The reverse of `load`."""

@@ -14,7 +14,7 @@ from jaxloss.engine.native.code import Unsupported
 from jaxloss.engine.native.kernel import Kernel
 
 # What XLA calls, after `xla/ffi/api/c_api.h`: it asks once for the version of the interface, and then hands over a
-# frame with pointers to the buffers. The first of them holds the numbers of lanes, of those used, and of steps.
+# frame with pointers to the buffers. The first of them holds the numbers of lanes and of those that are used.
 _HANDLER = """
 define ptr @handler(ptr %frame) nounwind {{
 entry:
@@ -46,12 +46,9 @@ execute:
   %lanes.is = load i32, ptr %args0
   %used.at = getelementptr i8, ptr %args0, i64 4
   %used.is = load i32, ptr %used.at
-  %steps.at = getelementptr i8, ptr %args0, i64 8
-  %steps.is = load i32, ptr %steps.at
   %lanes = sext i32 %lanes.is to i64
   %used = sext i32 %used.is to i64
-  %steps = sext i32 %steps.is to i64
-  call void @kernel(i64 %lanes, i64 %used, i64 %steps, {passed})
+  call void @kernel(i64 %lanes, i64 %used, {passed})
   ret ptr null
 }}
 """
@@ -71,16 +68,16 @@ def _handler(num_inputs: int, num_outputs: int) -> str:
 
 def call(
     kernel: Kernel,
-    counts: tuple[Any, Any, Any],
+    counts: tuple[Any, Any],
     inputs: Sequence[jax.Array],
     outputs: Sequence[Any],
     aliases: dict[int, int],
 ) -> list[jax.Array]:
-    """Takes lanes through steps.
+    """Applies a kernel.
 
     Args:
       kernel: what is to be done.
-      counts: how many lanes the arrays have, in whole multiples of ``kernel.lanes``; how many of them matter; steps.
+      counts: how many lanes the arrays have, in whole multiples of ``kernel.lanes``, and how many of them matter.
       inputs: what it is given, in the order of its layout.
       outputs: shapes and dtypes of what it returns.
       aliases: which input may be written over with which output.

@@ -329,6 +329,13 @@ def _shift(operation: str) -> Callable[..., Number]:
     return write
 
 
+def _rem(w, params, dtype, a, b):
+    # Processors stop at a division by zero.
+    if dtype.kind not in "iu" or b.wide or not b.name.isdigit() or b.name == "0":
+        raise Unsupported("remainders, but of whole numbers and a positive constant")
+    return w.apply("srem" if dtype.kind == "i" else "urem", a, b)
+
+
 def _same(w, params, dtype, x):
     return x
 
@@ -356,6 +363,7 @@ ELEMENTWISE: dict[str, Callable[..., Number]] = {
     "not": _not,
     "or": _logical("or"),
     "pow": _pow,
+    "rem": _rem,
     "round": _round,
     "rsqrt": _rsqrt,
     "select_n": _select_n,
