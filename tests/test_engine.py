@@ -26,7 +26,7 @@ from jaxloss.engine import (
     padded,
     tiles,
 )
-from jaxloss.engine.calibration import LARGEST, SMALLEST, WHOLE, default_tile_size, whole
+from jaxloss.engine.calibration import LARGEST, NATIVE_TILE, SMALLEST, WHOLE, default_tile_size, whole
 from jaxloss.engine.rounds import Process
 from jaxloss.engine.tiles import WORTH_COMPILING_AGAIN, Shapes, one_lane
 
@@ -325,8 +325,8 @@ class TestTileSize:
             found = default_tile_size(process, np.ones(length, np.float32), (), np.zeros(num, np.float32))
             assert found == expected
 
-    @pytest.mark.parametrize(("numbers", "expected"), [(1, LARGEST), (8, 8192), (10, 4096), (100, 512)])
-    def test_default_of_native_code_keeps_the_state_in_the_cache(self, numbers, expected):
+    @pytest.mark.parametrize(("numbers", "expected"), [(1, NATIVE_TILE), (100, NATIVE_TILE), (200, 256)])
+    def test_default_of_native_code_does_not_depend_on_the_program(self, numbers, expected):
         process = Process(
             lambda shared, own, x: x, lambda shared, own, step, x: x - jnp.tanh(x), lambda *_: None, True
         )

@@ -184,12 +184,11 @@ def _advance(fleet: Fleet, lane: Lane, held: list[Tile], origin: int, stop: int)
     """Takes every trajectory that has not ended from one stop to the next, and keeps a record of all on the host."""
     _rounds(fleet, lane, held, origin, stop, origin)
     waiting = np.flatnonzero(lane.periodic)
-    if len(waiting):
-        lane.periodic[waiting] = False
-        # Whole periods are skipped.
-        start = origin + (stop - origin) // PERIOD * PERIOD
-        lane.step[waiting] = start
-        _rounds(fleet, lane, _load(fleet, lane, waiting), start, stop, origin)
+    lane.periodic[waiting] = False
+    # Whole periods are skipped.
+    start = origin + (stop - origin) // PERIOD * PERIOD
+    lane.step[waiting] = start
+    _rounds(fleet, lane, _load(fleet, lane, waiting), start, stop, origin)
 
 
 def _rounds(fleet: Fleet, lane: Lane, held: list[Tile], start: int, stop: int, origin: int) -> None:
