@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxloss.critical_points.kinks import unit_vectors
 from jaxloss.critical_points.polish import map_points
@@ -42,10 +43,10 @@ def is_dead(problem: Problem, points: np.ndarray) -> np.ndarray:
     """
     if not problem.piecewise:
         return np.zeros(len(points), bool)
-    dead = map_points(_is_flat_around, problem, points, tile_size=4096)
+    dead = map_points(_is_flat_around, problem, points, tile_size=4096, evaluates=True)
     left = np.flatnonzero(~dead)
-    flattest = map_points(_flattest_nearby, problem, points[left], tile_size=1024)
-    dead[left] = map_points(_is_flat_around, problem, flattest, tile_size=4096)
+    flattest = map_points(_flattest_nearby, problem, points[left], tile_size=1024, evaluates=True)
+    dead[left] = map_points(_is_flat_around, problem, flattest, tile_size=4096, evaluates=True)
     return dead
 
 
@@ -58,9 +59,16 @@ def _is_flat_around(objective, structure: Structure, data, centre: jax.Array) ->
 
 def _flattest_nearby(objective, structure: Structure, data, point: jax.Array) -> jax.Array:
     gradient = jax.grad(lambda point: objective(structure.unravel(point), data))
-    directions, slope = unit_vectors(NUM_DIRECTIONS, point.size), gradient(point)
+    directions, slope = jnp.asarray(unit_vectors(NUM_DIRECTIONS, point.size)), gradient(point)
     steepness = jnp.linalg.norm(slope)
     downhill = jnp.where(steepness > 0, -slope / jnp.where(steepness > 0, steepness, 1.0), directions[0])
     reach = CAPTURE_RADIUS * (1 + jnp.linalg.norm(point))
-    nearby = point[None] + reach * jnp.concatenate([downhill[None], directions])
-    return nearby[jnp.argmin(jnp.linalg.norm(jax.vmap(gradient)(nearby), axis=1))]
+
+    def flatter(k, best):
+        found, least = best
+        nearby = point + reach * lax.dynamic_index_in_dim(directions, k, keepdims=False)
+        steepness = jnp.linalg.norm(gradient(nearby))
+        return jnp.where(steepness < least, nearby, found), jnp.minimum(steepness, least)
+
+    first = point + reach * downhill
+    return lax.fori_loop(0, NUM_DIRECTIONS, flatter, (first, jnp.linalg.norm(gradient(first))))[0]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxloss.critical_points import eigen
 from jaxloss.critical_points.kinds import ZERO_EIGENVALUE
 from jaxloss.engine import batched, computing_in, in_lanes, map_in_tiles, map_lanes
 from jaxloss.problems import Problem
@@ -24,7 +25,7 @@ ROOT_STEP = 1e-9
 # Samples and parameters of all points that are examined at once, at most.
 MAX_VALUES = 2**20
 # Points that are evaluated together, at most: their intermediate values stay in a core's cache.
-LANES = 4096
+LANES = 2**14
 
 
 class Spectrum(NamedTuple):
@@ -119,11 +120,13 @@ def polish(problem: Problem, points: np.ndarray, *, descend: bool = False) -> Po
 def _search(problem: Problem, points: np.ndarray, *budget: int) -> tuple[np.ndarray, Spectrum]:
     """Where a search with these budgets of steps ends, and the spectrum there."""
     state = (points, np.ones(len(points)), np.tile(np.array(budget, np.float64), (len(points), 1)))
-    ended = map_points(_search_on, problem, state, tile_size=256)
+    # Factorisations gain nothing in lanes.
+    how: dict[str, Any] = {"tile_size": 256, "evaluates": problem.num_parameters <= eigen.LARGEST}
+    ended = map_points(_search_on, problem, state, **how)
     # A few steps at a time: the many searches that end soon do not wait for those that run away.
     while len(going := np.flatnonzero((ended[0][2] > 0).any(axis=1))):
         rows = [column[going] for column in ended[0]]
-        moved = map_points(_search_on, problem, tuple(rows), tile_size=256)
+        moved = map_points(_search_on, problem, tuple(rows), **how)
         for column, update in zip(jax.tree.leaves(ended), jax.tree.leaves(moved), strict=True):
             column[going] = update
     (location, _, _), found = ended
@@ -163,12 +166,13 @@ def map_points(
             return jax.tree.map(lambda out: np.zeros((0, *out.shape[1:]), out.dtype), found)
         parameters = problem.num_parameters
         samples = max((len(leaf) for leaf in jax.tree.leaves(data)), default=1)
-        tile_size = max(16, min(tile_size // max(1, parameters // 4), MAX_VALUES // (samples + parameters)))
+        most = MAX_VALUES // (samples + parameters)
         if evaluates:
             columns = jax.tree.map(lambda array: np.ascontiguousarray(np.moveaxis(array, 0, -1)), points)
             program = in_lanes(_in_float64, (function, *fixed), (None, -1))
-            found = map_lanes(program, (data,), (columns,), min(tile_size, LANES))
+            found = map_lanes(program, (data,), (columns,), max(16, min(LANES, most)))
             return jax.tree.map(lambda array: np.moveaxis(array, -1, 0), found)
+        tile_size = max(16, min(tile_size // max(1, parameters // 4), most))
         return map_in_tiles(lambda tile: compiled(data, _as_float64(tile)), points, tile_size)
 
 
@@ -222,7 +226,7 @@ def _search_on(objective, structure: Structure, data, search):
 
     def view_from(point):
         hessian, (loss, slope) = jax.jacfwd(slope_at, has_aux=True)(point)
-        return _View(point, loss, slope, *jnp.linalg.eigh(hessian))
+        return _View(point, loss, slope, *eigen.eigh(hessian))
 
     def step(state):
         view, trust, left, num_steps = state
@@ -284,7 +288,7 @@ def _spectrum_of(view: _View, loss_at) -> tuple[jax.Array, ...]:
     rounding = 1e-14 * (jnp.max(size) + jnp.abs(view.loss))
     flat = (size <= rounding) & (jnp.abs(view.along) <= rounding)
     step = jnp.where(flat, 0.0, view.along / jnp.where(size > 0, view.eigenvalues, 1e-300))
-    flattest = view.vectors[:, jnp.argmin(size)]
+    flattest = eigen.smallest(size, view.vectors)
     far = 1e3 * (1 + jnp.linalg.norm(view.point)) * flattest
     both_sides = jax.vmap(loss_at)(view.point[None] + jnp.stack([far, -far]))
     level = jnp.abs(both_sides - view.loss) <= 1e-9 * (1 + jnp.abs(view.loss))

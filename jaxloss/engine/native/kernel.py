@@ -11,6 +11,7 @@ from jaxloss.engine.native.code import Number, Unsupported, Writer, bytes_of, co
 from jaxloss.engine.native.primitives import (
     ARRAYS,
     REDUCTIONS,
+    SEVERAL,
     Array,
     Index,
     combined,
@@ -516,8 +517,8 @@ class _Body:
         """The results of an equation, to be written when they are asked for."""
         w, eqn, name = self.w, op.eqn, op.eqn.primitive.name
         args = [self._array(value) for value in op.inputs]
-        if name == "optimization_barrier":
-            self.arrays |= dict(zip(op.outputs, args, strict=True))
+        if name in SEVERAL:
+            self.arrays |= dict(zip(op.outputs, SEVERAL[name](eqn, args), strict=True))
             return
         if len(op.outputs) != 1:
             raise Unsupported(f"the primitive {name}")

@@ -440,6 +440,54 @@ def _slice(w, eqn, args):
     return lambda i: x.number(tuple(map(moved, i, starts, strides)))
 
 
+def _dynamic_slice(w, eqn, args):
+    """A part of an array that all lanes share, at a place that they share."""
+    x, *starts = args
+    sizes = eqn.params["slice_sizes"]
+
+    def start(k: int, size: int) -> Index:
+        """It is moved so that the part lies inside."""
+        most, place = x.shape[k] - size, starts[k].number(())
+        if place.wide:
+            raise Unsupported("a place that differs between lanes")
+        if not most:
+            return 0
+        place = w.convert("sext", place, "i64") if place.type != "i64" else place
+        inside = w.select(w.apply("icmp slt", place, constant(most, "i64"), to="i1"), place, constant(most, "i64"))
+        zero = constant(0, "i64")
+        return w.select(w.apply("icmp sgt", inside, zero, to="i1"), inside, zero).name
+
+    def place(start: Index, k: Index) -> Index:
+        if isinstance(start, int) and isinstance(k, int):
+            return start + k
+        return w.apply("add", Number(str(start), "i64", False), Number(str(k), "i64", False)).name
+
+    def number(index: tuple[Index, ...]) -> Number:
+        begin = [start(k, size) for k, size in enumerate(sizes)]
+        return x.number(tuple(map(place, begin, index)))
+
+    return number
+
+
+def _split(eqn: JaxprEqn, args: Sequence[Array]) -> list[Array]:
+    (x,), axis, parts, start = args, eqn.params["axis"], [], 0
+    for size in eqn.params["sizes"]:
+
+        def number(index: tuple[Index, ...], start: int = start) -> Number:
+            return x.number(
+                (*index[:axis], start + _fixed(index[axis])[0] if start else index[axis], *index[axis + 1 :])
+            )
+
+        parts.append(Array((*x.shape[:axis], size, *x.shape[axis + 1 :]), number))
+        start += size
+    return parts
+
+
+def _stack(w, eqn, args):
+    axis = eqn.params["axis"]
+    return lambda i: args[_fixed(i[axis])[0]].number((*i[:axis], *i[axis + 1 :]))
+
+
 def _concatenate(w, eqn, args):
     axis = eqn.params["dimension"]
 
@@ -481,14 +529,22 @@ ARRAYS: dict[str, Callable[..., Callable[[tuple[Index, ...]], Number]]] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
     "expand_dims": _reshape,
+    "dynamic_slice": _dynamic_slice,
     "pad": _pad,
     "reshape": _reshape,
     "rev": _rev,
     "slice": _slice,
     "squeeze": _reshape,
+    "stack": _stack,
     "transpose": _transpose,
 }
 """Which number of an operand a number of the result is: a function of (writer, equation, operands)."""
+
+SEVERAL: dict[str, Callable[..., Sequence[Array]]] = {
+    "optimization_barrier": lambda eqn, args: args,
+    "split": _split,
+}
+"""The results of primitives that have several: a function of (equation, operands)."""
 
 # Reductions
 
@@ -551,5 +607,5 @@ def neutral(eqn: JaxprEqn, type_: str) -> Number:
     return constant({"add": 0, "mul": 1, "and": -1, "or": 0}[how], type_)
 
 
-RULES = frozenset({*ELEMENTWISE, *FAST, *_SCALED, *ARRAYS, *REDUCTIONS, "optimization_barrier"})
+RULES = frozenset({*ELEMENTWISE, *FAST, *_SCALED, *ARRAYS, *REDUCTIONS, *SEVERAL})
 """The primitives that can be written, most often."""
