@@ -252,11 +252,10 @@ def _watch_map(rule: iteration.Rule, num_kept: int, shared: iteration.Shared, nu
 
 def _seen(positions, compared, losses, growth, num_kept: int, bound) -> Seen:
     recent, losses_then = compared[-orbits.WINDOW :], losses[-orbits.WINDOW :]
-    period = orbits.observe(recent, losses_then).period
-    width = jnp.max(jnp.max(recent, axis=0) - jnp.min(recent, axis=0))
+    orbit = orbits.observe_recorded(recent, losses_then)
     # Close to a doubling, rounding alone keeps up a cycle, of many roundings' width.
     still = max(iteration.REST, iteration.STILL_ROUNDINGS * float(jnp.finfo(recent.dtype).eps))
-    period = jnp.where(width <= still * (1 + jnp.max(jnp.abs(recent))), 1, period)
+    period = jnp.where(orbit.width <= still * (1 + orbit.size), 1, orbit.period)
     # Written so that a NaN counts as diverged.
     diverged = ~(jnp.max(jnp.abs(positions)) <= bound)
     return Seen(positions[-num_kept:], losses[-num_kept:], jnp.where(diverged, 0, period), growth, diverged)

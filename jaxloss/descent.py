@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxloss import orbits
 from jaxloss.problems.problem import Params
 
 Hyperparameters = dict[str, Any]
@@ -384,7 +385,7 @@ def lyapunov_growth(
         )
         return jax.tree.leaves((params, optimizer_state))
 
-    def body(carry, _):
+    def body(carry):
         leaves, tangent = carry
 
         def floats_only(floats):
@@ -403,8 +404,7 @@ def lyapunov_growth(
     tangent = [jax.random.normal(k, leaf.shape, leaf.dtype) for k, leaf in zip(keys, floats, strict=True)]
     size = _norm(tangent)
     tangent = [t / size for t in tangent]
-    growth = lax.scan(body, (leaves, tangent), length=(num_blocks + 1) * block)[1]
-    return growth[block:].reshape(num_blocks, block).mean(axis=1)
+    return orbits.block_means(body, (leaves, tangent), num_blocks, block)
 
 
 def _update(rule: Rule, limits: Limits, data, key, params, optimizer_state, step, hyper: Hyperparameters):

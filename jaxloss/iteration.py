@@ -169,11 +169,14 @@ def returns(rule: Rule, shared: Shared, own: Own, state: Any) -> jax.Array:
 
 def observe(rule: Rule, shared: Shared, own: Own, state: Any) -> jax.Array:
     """The period of the orbit that a state is on: 1 where it rests, 0 where no period is seen."""
-    positions = record(rule, orbits.WINDOW, shared, own, state)
-    period = orbits.observe(positions, jnp.zeros_like(positions[:, 0])).period
-    width = jnp.max(jnp.max(positions, axis=0) - jnp.min(positions, axis=0))
-    rounding = jnp.finfo(positions.dtype).eps * (1 + jnp.max(jnp.abs(positions)))
-    return jnp.where(width <= STILL_ROUNDINGS * rounding, 1, period)
+    orbit = orbits.observe(
+        functools.partial(update, rule, shared, own, 0),
+        functools.partial(_position, rule),
+        lambda state: jnp.zeros((), _position(rule, state).dtype),
+        state,
+    )
+    rounding = jnp.finfo(orbit.size.dtype).eps * (1 + orbit.size)
+    return jnp.where(orbit.width <= STILL_ROUNDINGS * rounding, 1, orbit.period)
 
 
 def growth(rule: Rule, shared: Shared, own: Own, state: Any) -> jax.Array:
@@ -184,7 +187,7 @@ def growth(rule: Rule, shared: Shared, own: Own, state: Any) -> jax.Array:
       1980.
     """
 
-    def body(carry, _):
+    def body(carry):
         state, tangent = carry
         step = functools.partial(update, rule, shared, own, 0)
         state, tangent = jax.jvp(step, (state,), (tangent,))
@@ -195,8 +198,7 @@ def growth(rule: Rule, shared: Shared, own: Own, state: Any) -> jax.Array:
     # Not along an axis: a map may treat the axes apart.
     weights = rule.structure.unravel(_weights(rule.structure.num_parameters))
     tangent = jax.tree.map(lambda w, leaf: jnp.broadcast_to(jnp.asarray(w, leaf.dtype), leaf.shape), weights, state)
-    rates = lax.scan(body, (state, tangent), length=(NUM_BLOCKS + 1) * BLOCK)[1]
-    return rates[BLOCK:].reshape(NUM_BLOCKS, BLOCK).mean(axis=1)
+    return orbits.block_means(body, (state, tangent), NUM_BLOCKS, BLOCK)
 
 
 def polish(rule: Rule, hyper: dict[str, Any], point: jax.Array, period: jax.Array) -> Orbit:

@@ -379,13 +379,11 @@ def _orbits(
     """The periods of trajectories that turn about at the end of their budget, and whether they are chaotic."""
     observe = in_lanes(_observe, (rule, problem.structure), (None, None, -1, -1))
     growth = in_lanes(_growth, (rule,), (None, -1, -1))
-    # Their positions are kept for a while.
-    at_once = min(tile_size, int(np.clip(2**24 // (orbits.WINDOW * problem.num_parameters), 16, 2048)))
-    orbit = map_lanes(observe, (shared, np.int32(num_steps)), (own, state), at_once)
+    orbit = map_lanes(observe, (shared, np.int32(num_steps)), (own, state), tile_size)
     chaotic = np.zeros(len(orbit.period), bool)
     restless = np.flatnonzero((orbit.period == 0) & orbit.restless)
     if len(restless):
-        rates = map_lanes(growth, (shared,), columns((own, state), restless), at_once)
+        rates = map_lanes(growth, (shared,), columns((own, state), restless), tile_size)
         chaotic[restless] = orbits.is_chaotic(rates.T, orbit.widening[restless])
     return orbit.period, chaotic
 
@@ -396,20 +394,12 @@ def _rows(problem: Problem, params) -> np.ndarray:
 
 
 def _observe(rule: Rule, structure, shared: Shared, step, own: Own, state) -> orbits.Orbit:
-    hyper, (params, optimizer_state) = shared.hyper | own.hyper, state
-    positions, losses = descent.record(
-        rule,
-        shared.limits,
-        shared.data,
-        shared.key,
-        params,
-        optimizer_state,
-        step,
-        hyper,
-        own.stream,
-        orbits.WINDOW,
+    return orbits.observe(
+        functools.partial(descent.update, rule, shared, own, step),
+        lambda state: structure.ravel(state[0]),
+        lambda state: rule.objective(state[0], shared.data),
+        state,
     )
-    return orbits.observe(structure.ravel(positions), losses)
 
 
 def _growth(rule: Rule, shared: Shared, own: Own, state) -> jax.Array:

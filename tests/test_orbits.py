@@ -10,11 +10,11 @@ from hypothesis import given, settings
 
 from jaxloss.descent import Limits, Rule, record
 from jaxloss.optimizers import OPTIMIZERS
-from jaxloss.orbits import MAX_PERIOD, WINDOW, is_chaotic, observe
+from jaxloss.orbits import MAX_PERIOD, WINDOW, is_chaotic, observe_recorded
 from jaxloss.problems import load_problem
 
 examples = settings(deadline=None, derandomize=True, max_examples=30)
-watch = jax.jit(observe)
+watch = jax.jit(observe_recorded)
 STEPS = np.arange(WINDOW)
 
 

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple, Union
 
 import jax
 import numpy as np
+from jax import lax
 from jax.core import Tracer
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
+from jaxloss.engine.native.code import Unsupported
 from jaxloss.engine.native.primitives import called
 
 
@@ -172,6 +174,8 @@ def _apply(op: Op, fixed: list[Op], items: list[Item]) -> list[Value]:
     variables = op.eqn.outvars
     if op.kind > Kind.FIXED and op.eqn.primitive.name == "while":
         return _loop(op, fixed, items)
+    if op.kind > Kind.FIXED and op.eqn.primitive.name == "scan":
+        return _walk(*_as_while(op.eqn), op.inputs, fixed, items)
     if op.kind > Kind.FIXED and (body := called(op.eqn)):
         return _walk(*body, op.inputs, fixed, items)
     if all(value.constant is not None for value in op.inputs) and not op.eqn.effects:
@@ -211,6 +215,29 @@ def _loop(op: Op, fixed: list[Op], items: list[Item]) -> list[Value]:
     )
     items.append(Loop(before, carry, test, goes_on, steps, after, moved))
     return outputs
+
+
+def _as_while(eqn: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
+    """A scan that collects nothing, as a while loop."""
+    params, num, first = eqn.params, eqn.params["num_carry"], eqn.params["num_consts"]
+    if len(eqn.outvars) > num:
+        raise Unsupported("a scan that collects its steps")
+    body = jaxpr_as_fun(params["jaxpr"])
+
+    def run(*args):
+        consts, carry, columns = args[:first], args[first : first + num], args[first + num :]
+
+        def step(state):
+            i, carry = state
+            place = params["length"] - 1 - i if params["reverse"] else i
+            rows = [lax.dynamic_index_in_dim(column, place, keepdims=False) for column in columns]
+            return i + 1, tuple(body(*consts, *carry, *rows))
+
+        return lax.while_loop(lambda state: state[0] < params["length"], step, (0, tuple(carry)))[1]
+
+    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in eqn.invars]
+    closed = jax.make_jaxpr(run)(*avals)
+    return closed.jaxpr, closed.consts
 
 
 def computed(op: Op) -> list[Any]:
