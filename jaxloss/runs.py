@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from jaxloss import checks, descent, orbits
 from jaxloss.descent import Limits, Own, Report, Rule, Shared, State, Watched
-from jaxloss.engine import batched, columns, compiling, computing_in, in_lanes, map_lanes, tiles
+from jaxloss.engine import as_slice, batched, columns, compiling, computing_in, in_lanes, map_lanes, tiles
 from jaxloss.engine.calibration import WHOLE
 from jaxloss.engine.layout import Layout, layout_of
 from jaxloss.engine.rounds import BLOCK, Lane, Process, joined, run, split, varying_leaves
@@ -25,6 +25,8 @@ from jaxloss.problems import Problem
 PRECISIONS = ("float32", "float64")
 # How many positions of a recorded trajectory are kept.
 NUM_PATH_STEPS = 200
+# Trajectories whose orbits are examined in one call: a step of it takes many updates.
+OBSERVED_AT_ONCE = 2**12
 # Trajectories that are held at once, besides the results.
 BATCH = 2**19
 
@@ -219,7 +221,7 @@ def run_range(
 
             parts.append(_run_batch(problem, bound, options, (first + start, first + stop), layout.tile_size, done))
             progress(stop)
-    return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return parts[0] if len(parts) == 1 else Ends(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def arguments_of(problem: Problem, bound: BoundGrid, options: RunOptions, first: int, last: int):
@@ -325,7 +327,7 @@ def _finish(
     report = in_lanes(descent.report, (rule,), (None, None, -1, -1, -1))
 
     def report_on(which: np.ndarray) -> None:
-        arrays = columns((own, end.state, end.midpoint), which)
+        arrays = columns((own, end.state, end.midpoint), as_slice(which))
         found = map_lanes(report, (shared, np.int32(num_steps)), arrays, tile_size)
         _put(end.report, which, found)
 
@@ -334,13 +336,13 @@ def _finish(
         step = late.step[going[0]]
         moving, clock = split(late.state, varying)
         fixed = (shared, columns(clock, going[0]), step, num_steps - step)
-        found = map_lanes(watch, fixed, columns((own, moving), going), tile_size)
+        found = map_lanes(watch, fixed, columns((own, moving), as_slice(going)), tile_size)
         _put((end.state, end.turned, end.still), going, found)
         report_on(going)
         late.ended[going] = (end.report.settled | end.report.diverged)[going]
     ended = np.flatnonzero(late.ended)
     if len(ended):
-        arrays = columns((own, late.state, late.step), ended)
+        arrays = columns((own, late.state, late.step), as_slice(ended))
         found = map_lanes(repeat, (shared, np.int32(2 * BLOCK)), arrays, tile_size)
         # A look that rounds otherwise may miss an end by a hair; a whole tile must not wait for those few.
         missed = np.flatnonzero(~(found.settled | found.diverged) & (found.step < num_steps))
@@ -357,7 +359,7 @@ def _finish(
 def _put(whole: Any, which: np.ndarray, part: Any) -> None:
     """Writes chosen trajectories of arrays ``[..., trajectory]``, in place."""
     for array, values in zip(jax.tree.leaves(whole), jax.tree.leaves(part), strict=True):
-        array[..., which] = values
+        array[..., as_slice(which)] = values
 
 
 def _watch_last(rule: Rule, varying, treedef, shared: Shared, clock, step, num, own: Own, moving) -> Watched:
@@ -379,11 +381,12 @@ def _orbits(
     """The periods of trajectories that turn about at the end of their budget, and whether they are chaotic."""
     observe = in_lanes(_observe, (rule, problem.structure), (None, None, -1, -1))
     growth = in_lanes(_growth, (rule,), (None, -1, -1))
-    orbit = map_lanes(observe, (shared, np.int32(num_steps)), (own, state), tile_size)
+    at_once = min(tile_size, OBSERVED_AT_ONCE)
+    orbit = map_lanes(observe, (shared, np.int32(num_steps)), (own, state), at_once)
     chaotic = np.zeros(len(orbit.period), bool)
     restless = np.flatnonzero((orbit.period == 0) & orbit.restless)
     if len(restless):
-        rates = map_lanes(growth, (shared,), columns((own, state), restless), tile_size)
+        rates = map_lanes(growth, (shared,), columns((own, state), restless), at_once)
         chaotic[restless] = orbits.is_chaotic(rates.T, orbit.widening[restless])
     return orbit.period, chaotic
 

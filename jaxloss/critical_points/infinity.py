@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxloss.critical_points.polish import losses, map_points
 from jaxloss.problems import Problem
@@ -89,17 +90,18 @@ def _march(objective, structure: Structure, data, ray) -> tuple[jax.Array, jax.A
     distances = jnp.asarray(DISTANCES)
     rounding = ROUNDING * (1 + jnp.abs(here))
 
-    def step(state):
-        _, reached, last, _ = state
-        loss = objective(structure.unravel(_on_ray(point, direction, distances[reached])), data)
+    def step(k, state):
+        descends, last, reached, overflows = state
+        distance = lax.dynamic_index_in_dim(distances, k, keepdims=False)
+        loss = objective(structure.unravel(_on_ray(point, direction, distance)), data)
         # A loss that is not a number ends the ray, like one that rises.
-        falls = loss <= last + rounding
-        return falls, reached + falls, jnp.where(falls, loss, last), ~jnp.isfinite(loss) & ~falls
+        falls = descends & (loss <= last + rounding)
+        overflows |= descends & ~falls & ~jnp.isfinite(loss)
+        return falls, jnp.where(falls, loss, last), reached + falls, overflows
 
-    begin = (jnp.ones((), bool), jnp.zeros((), int), here, jnp.zeros((), bool))
-    _, reached, last, overflows = jax.lax.while_loop(
-        lambda state: state[0] & (state[1] < len(DISTANCES)), step, begin
-    )
+    no = jnp.zeros((), bool)
+    begin = (~no, here, jnp.zeros((), int), no)
+    _, last, reached, overflows = lax.fori_loop(0, len(DISTANCES), step, begin)
     return last, reached >= jnp.where(overflows, np.searchsorted(DISTANCES, NEAR), np.searchsorted(DISTANCES, FAR))
 
 

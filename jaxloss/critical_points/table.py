@@ -14,6 +14,7 @@ from jaxloss.critical_points.certificates import Certificates
 from jaxloss.critical_points.kinds import DEGENERATE, STRICT_MINIMUM, kinds
 from jaxloss.critical_points.kinks import is_refuted
 from jaxloss.critical_points.polish import Polished, map_points
+from jaxloss.engine import on_devices, tiles
 from jaxloss.problems import Problem
 from jaxloss.problems.problem import Structure
 
@@ -168,17 +169,21 @@ def _nearest(copies: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
     square, nearest = np.full(len(points), np.inf), np.zeros(len(points), int)
     if copies.size > FEW:
         finite = np.logical_and.reduce(np.isfinite(points), axis=1)
-        distance, nearest[finite] = cKDTree(copies).query(points[finite])
+        distance, nearest[finite] = cKDTree(copies).query(points[finite], workers=-1)
         square[finite] = distance**2
     else:
-        for first in range(0, len(points), AT_ONCE):
-            part = slice(first, first + AT_ONCE)
+
+        def compare(rows: tuple[int, int], device) -> None:
+            part = slice(*rows)
             columns = np.array(points[part].T, np.float64, order="C")
-            for i, copy in enumerate(copies):
-                with np.errstate(invalid="ignore", over="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
+                for i, copy in enumerate(copies):
                     found = np.square(columns - copy[:, None]).sum(axis=0)
-                closer = found < square[part]
-                square[part][closer], nearest[part][closer] = found[closer], i
+                    closer = found < square[part]
+                    np.copyto(square[part], found, where=closer)
+                    np.copyto(nearest[part], i, where=closer)
+
+        on_devices(compare, list(tiles(len(points), AT_ONCE)))
     return np.sqrt(square), nearest
 
 

@@ -22,6 +22,8 @@ ACCELERATOR_TILE = 2**17
 # Tiles come in multiples of so many trajectories (or of the default, if it is smaller): compilers treat short loops,
 # and what is left over at the end of a loop, differently from the rest, and bits must not depend on the tile.
 WHOLE = 2**10
+# Trajectories of each device whose time says how long a run will take, about.
+SAMPLE = 2**13
 # A run that takes longer than this many seconds is worth two more compilations.
 LONG = 20.0
 
@@ -95,9 +97,9 @@ def calibrated(
     """
     here = jax.tree.leaves(initial)[0].shape[-1]
 
-    def seconds(tile_size: int) -> float:
-        """Of one step of one trajectory."""
-        some = min(here, tile_size * len(devices()))
+    def seconds(tile_size: int, num: int) -> float:
+        """Of one step of one trajectory of so many."""
+        some = min(here, num * len(devices()))
         own_some, initial_some = jax.tree.map(lambda leaf: leaf[..., :some], (own, initial))
 
         def go(stop: int) -> float:
@@ -108,10 +110,10 @@ def calibrated(
         go(1)  # compiles
         return min(go(1 + 2 * BLOCK) - go(1) for _ in range(3)) / (2 * BLOCK * some)
 
-    first = seconds(default)
-    if first * num * num_steps < LONG:
-        return default, first
+    roughly = seconds(default, min(default, SAMPLE))
+    if roughly * num * num_steps < LONG:
+        return default, roughly
     sizes = [size for size in (default // 4, default, 4 * default) if size >= SMALLEST and size <= here]
-    timed: dict[int, float] = {size: first if size == default else seconds(size) for size in sizes}
+    timed = {size: seconds(size, size) for size in sizes or [default]}
     best = min(timed, key=timed.__getitem__)
     return best, timed[best]

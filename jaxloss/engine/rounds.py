@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxloss.engine.devices import devices, on_devices
 from jaxloss.engine.lanes import varies
-from jaxloss.engine.tiles import Shapes, columns, even_tiles, in_lanes, one_lane, padded
+from jaxloss.engine.tiles import Shapes, as_slice, columns, even_tiles, in_lanes, one_lane, padded
 
 # Steps between two looks at a trajectory: a look costs about as much as two steps.
 BLOCK = 120
@@ -217,7 +217,7 @@ def _load(fleet: Fleet, lane: Lane, numbers: np.ndarray) -> list[Tile]:
 
     def load(rows: tuple[int, int], device) -> Tile:
         some = numbers[slice(*rows)]
-        own, part = _tile_of((fleet.own, lane), _without_copying(some), fleet, device)
+        own, part = _tile_of((fleet.own, lane), as_slice(some), fleet, device)
         return Tile(some, own, part, _clock(fleet, part, device))
 
     return on_devices(load, list(even_tiles(len(numbers), fleet.tile_size)))
@@ -229,7 +229,7 @@ def _unload(held: list[Tile], lane: Lane) -> None:
     def unload(tile: Tile, device) -> None:
         some = columns(tile.lane, slice(0, len(tile.numbers)))
         for record, part in zip(jax.tree.leaves(lane), jax.tree.leaves(some), strict=True):
-            record[..., _without_copying(tile.numbers)] = part
+            record[..., as_slice(tile.numbers)] = part
 
     on_devices(unload, held)
 
@@ -246,12 +246,6 @@ def _tile_of(arrays: Any, which: Any, fleet: Fleet, device: Any) -> Any:
 
 def _clock(fleet: Fleet, lane: Lane, device: Any) -> tuple[jax.Array, ...]:
     return jax.device_put(columns(split(lane.state, fleet.varying)[1], 0), device)
-
-
-def _without_copying(numbers: np.ndarray) -> Any:
-    """Ascending numbers as a slice, if none is left out."""
-    is_range = len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers)
-    return slice(numbers[0], numbers[-1] + 1) if is_range else numbers
 
 
 def _live(tile: Tile) -> np.ndarray:

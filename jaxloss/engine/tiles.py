@@ -127,6 +127,7 @@ def map_in_tiles(
     """
     num = len(jax.tree.leaves(arrays)[0])
     parts = []
+    # One after the other: threads that factorise matrices at the same time have been seen to wait for each other.
     for first, last in tiles(num, tile_size):
         tile = padded(jax.tree.map(lambda array, a=first, b=last: array[a:b], arrays), tile_size)
         parts.append(jax.tree.map(lambda out, n=last - first: np.asarray(out)[:n], function(tile)))
@@ -161,12 +162,31 @@ def map_lanes(program: Callable[..., Arrays], shared: tuple, arrays: tuple, tile
     ranges = list(even_tiles(num, tile_size))
     few = len(ranges) < WORTH_COMPILING_AGAIN and len(shared_on) > 1
     parts = [apply(rows, devices()[0]) for rows in ranges] if few else on_devices(apply, ranges)
-    return jax.tree.map(lambda *outs: np.concatenate(outs, axis=-1), *parts)
+    whole = jax.tree.map(lambda part: np.empty((*part.shape[:-1], num), part.dtype), parts[0])
+
+    def put(part: tuple[tuple[int, int], Arrays], device) -> None:
+        rows, arrays = part
+        for array, values in zip(jax.tree.leaves(whole), jax.tree.leaves(arrays), strict=True):
+            array[..., slice(*rows)] = values
+
+    on_devices(put, list(zip(ranges, parts, strict=True)))
+    return whole
 
 
 def columns(arrays: Arrays, which: Any) -> Arrays:
     """Chosen trajectories of arrays ``[..., trajectory]``, on the host."""
     return jax.tree.map(lambda array: np.asarray(array)[..., which], arrays)
+
+
+def as_slice(numbers: np.ndarray) -> Any:
+    """Ascending numbers as a slice, where none is left out: columns chosen by it need not be copied.
+
+    Examples:
+      >>> as_slice(np.array([2, 3, 4])), as_slice(np.array([2, 4]))
+      (slice(2, 5, None), array([2, 4]))
+    """
+    is_range = len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers)
+    return slice(int(numbers[0]), int(numbers[-1]) + 1) if is_range else numbers
 
 
 class Shapes(NamedTuple):

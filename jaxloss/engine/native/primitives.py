@@ -471,7 +471,7 @@ def _dynamic_slice(w, eqn, args):
 
 def _split(eqn: JaxprEqn, args: Sequence[Array]) -> list[Array]:
     (x,), axis, parts, start = args, eqn.params["axis"], [], 0
-    for size in eqn.params["sizes"]:
+    for size in map(int, eqn.params["sizes"]):
 
         def number(index: tuple[Index, ...], start: int = start) -> Number:
             return x.number(
