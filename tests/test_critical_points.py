@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from jaxloss import Problem, find_critical_points, load_problem, network_problem, neuron_problem
 from jaxloss.critical_points.dead import is_dead
+from jaxloss.critical_points.eigen import eigh, smallest
 from jaxloss.critical_points.infinity import descending_limit
 from jaxloss.critical_points.kinds import DEGENERATE, MAXIMUM, STRICT_MINIMUM, STRICT_SADDLE, kinds
 from jaxloss.critical_points.locate import locate
@@ -216,6 +217,35 @@ class TestKinds:
         assert plain == {0: STRICT_MINIMUM, len(eigenvalues): MAXIMUM}.get(
             sum(x < 0 for x in eigenvalues), STRICT_SADDLE
         )
+
+
+class TestSmallMatrices:
+    @pytest.mark.parametrize("n", [1, 2, 3, 5])
+    def test_agree_with_lapack_to_rounding(self, n):
+        rng = np.random.default_rng(n)
+        matrices = rng.normal(size=(2000, n, n)) * 10.0 ** rng.uniform(-150, 150, (2000, 1, 1))
+        matrices[:500] *= 10.0 ** rng.uniform(-8, 0, (500, n, 1))
+        matrices[500:503] = np.zeros((n, n)), np.eye(n), np.ones((n, n))
+        matrices = matrices + matrices.transpose(0, 2, 1)
+        with jax.enable_x64(True):
+            values, vectors = jax.tree.map(np.asarray, jax.jit(jax.vmap(eigh))(matrices))
+        size = np.abs(matrices).max((1, 2), initial=1e-300)[:, None]
+        np.testing.assert_allclose(values / size, np.linalg.eigvalsh(matrices) / size, atol=1e-14)
+        np.testing.assert_allclose(
+            np.swapaxes(vectors, 1, 2) @ vectors, np.broadcast_to(np.eye(n), matrices.shape), atol=1e-14
+        )
+        scaled = matrices / size[..., None]
+        np.testing.assert_allclose(scaled @ vectors, vectors * (values / size)[:, None], atol=1e-14)
+
+    def test_not_a_number_stays_one(self):
+        assert np.isnan(eigh(jnp.full((2, 2), np.nan))[0]).all()
+
+    @pytest.mark.parametrize("n", [1, 2, 3, 5])
+    def test_the_first_of_the_smallest_is_chosen(self, n):
+        columns = jnp.arange(n * n, dtype=float).reshape(n, n)
+        for sizes in itertools.product([1.0, 2.0], repeat=n):
+            found = smallest(jnp.array(sizes), columns)
+            np.testing.assert_array_equal(found, columns[:, int(np.argmin(sizes))])
 
 
 class TestPolish:

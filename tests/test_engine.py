@@ -28,7 +28,7 @@ from jaxloss.engine import (
 )
 from jaxloss.engine.calibration import LARGEST, NATIVE_TILE, SMALLEST, WHOLE, default_tile_size, whole
 from jaxloss.engine.rounds import Process
-from jaxloss.engine.tiles import WORTH_COMPILING_AGAIN, Shapes, one_lane
+from jaxloss.engine.tiles import WORTH_COMPILING_AGAIN, Shapes, even_tiles, one_lane
 
 examples = settings(deadline=None, derandomize=True, max_examples=30)
 
@@ -232,6 +232,21 @@ class TestOnDevices:
         with jax.enable_x64(x64):
             found = devices.on_devices(lambda item, device: jnp.asarray(np.float64(item)).dtype, range(6))
         assert set(found) == {np.dtype("float64" if x64 else "float32")}
+
+
+class TestEvenTiles:
+    @pytest.mark.parametrize("num", [0, 1, 255, 256, 257, 1000, 65_537, 10**6])
+    @pytest.mark.parametrize("tile_size", [1, 3, 64, 1000, 65_536])
+    def test_cover_all_with_about_as_many_in_each(self, num, tile_size):
+        if num > 1000 * tile_size:
+            return
+        found = list(even_tiles(num, tile_size))
+        assert [row for first, last in found for row in range(first, last)] == list(range(num))
+        sizes = [last - first for first, last in found]
+        assert max(sizes, default=0) <= tile_size
+        assert len(set(sizes[:-1])) <= 1
+        if num > 256 * len(devices.devices()) and tile_size >= 64:
+            assert len(sizes) >= len(devices.devices())
 
 
 class TestMapLanes:

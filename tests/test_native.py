@@ -1,6 +1,9 @@
 """Programs as native code: the numbers of `jax.vmap`, and XLA where there is none."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ from jax import lax
 import jaxloss
 from jaxloss.engine import native
 from jaxloss.engine.lanes import lanes
-from jaxloss.engine.native import library
+from jaxloss.engine.native import library, objects
 from jaxloss.optimizers import OPTIMIZERS
 from jaxloss.problems.registry import PROBLEMS
 
@@ -116,6 +119,10 @@ ARRAYS = {
     "dot": lambda x: A @ x,
     "outer": lambda x: jnp.outer(x, x),
     "batched dot": lambda x: jnp.einsum("ij,ij->i", x.reshape(2, 2), x.reshape(2, 2) * 2),
+    "stack": lambda x: jnp.stack([x, 2 * x, x**2], axis=1),
+    "split": lambda x: [2 * part for part in lax.split(x, (1, 3))],
+    "remainder": lambda x: (jnp.clip(x, -100, 100) * 50).astype(jnp.int32) % 7,
+    "second derivatives": jax.hessian(lambda x: jnp.sum(jnp.tanh(A @ x) ** 2)),
     "sum": lambda x: jnp.sum(x.reshape(2, 2), axis=0),
     "product": jnp.prod,
     "largest": jnp.max,
@@ -200,6 +207,187 @@ def test_loops(num_steps, by_step, caplog):
     theirs = jax.jit(jax.vmap(run, (-1, None), -1))(x, np.int32(5))
     assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert is_native(caplog)
+
+
+def root(x):
+    """The square root, by steps of Newton until they rest: every lane makes a number of its own."""
+    start = (x, (x + 1) / 2)
+    return lax.while_loop(
+        lambda c: jnp.abs(c[0] - c[1]) > 1e-6 * c[1], lambda c: (c[1], (c[1] + x / c[1]) / 2), start
+    )[1]
+
+
+def table_in_a_loop(x):
+    table = jnp.asarray(LONG)
+    return lax.fori_loop(
+        jnp.int32(-1), jnp.int32(60), lambda k, y: y / 2 + lax.dynamic_index_in_dim(table, k, keepdims=False), x
+    )
+
+
+def sums_in_a_loop(x):
+    data = jnp.asarray(LONG, x.dtype)
+    return lax.fori_loop(0, 3, lambda i, y: jax.nn.sigmoid(data @ y) @ data + i, x)
+
+
+def nested(x):
+    def outer(i, carry):
+        x, total, last = carry
+        x = lax.fori_loop(0, i, lambda j, y: 0.9 * y + total + jnp.sqrt(j + 1.0), jnp.tanh(x))
+        return x + i, total / 2 + i, (last + 3 * i) % 7
+
+    return lax.fori_loop(0, 9, outer, (x, 0.25, jnp.int32(2)))
+
+
+LOOPS = {
+    "a loop in a loop": nested,
+    "one after the other": lambda x: lax.fori_loop(
+        0, 3, lambda i, y: y * i + x, lax.fori_loop(0, 4, lambda i, y: jnp.tanh(y), x)
+    ),
+    "in a loop as often as a loop says": lambda x: lax.fori_loop(
+        0, lax.fori_loop(0, 5, lambda i, n: n + i, 1), lambda i, y: 0.5 * y + i, x
+    ),
+    "lanes that end one by one": lambda x: root(1 + x**2),
+    "lanes that end one by one, in a loop": lambda x: lax.fori_loop(
+        0, 3, lambda i, y: root(1 + (i + 1) * y**2), x[0]
+    ),
+    "more steps than there was room for": lambda x: lax.fori_loop(
+        0, 1000, lambda i, c: (0.99 * c[0] + c[1], jnp.cos(c[1] + i)), (x, 0.0)
+    ),
+    "never": lambda x: lax.fori_loop(3, 1, lambda i, y: y + jnp.exp(y), x),
+    "rows": lambda x: lax.scan(lambda y, row: (jnp.tanh(y + row), None), x, LONG)[0],
+    "rows in reverse": lambda x: lax.scan(lambda y, row: (jnp.tanh(y + row), None), x, LONG, reverse=True)[0],
+    "a table": table_in_a_loop,
+    "sums over data in a loop": sums_in_a_loop,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LOOPS)
+def test_all_kinds_of_loops(name, dtype, caplog):
+    with jax.enable_x64(dtype == np.float64):
+        x = rng.normal(size=(4, NUM)).astype(dtype)
+        if name == "lanes that end one by one":
+            x = x[0]
+        assert_close(*evaluate(LOOPS[name], x), rtol=1e-4, atol=1e-5)
+    # The cosine of what lanes share has no rule either.
+    assert is_native(caplog) == (name != "more steps than there was room for")
+
+
+def test_rows_of_a_long_loop(caplog):
+    def run(x, rate):
+        def step(i, carry):
+            x, power, steps = carry
+            return x * (1 - power / steps.astype(x.dtype)), power * rate, steps + 1
+
+        return lax.fori_loop(jnp.int32(0), jnp.int32(1000), step, (x, jnp.float32(0.5), jnp.int32(1)))
+
+    x = rng.normal(size=NUM).astype(np.float32)
+    assert_close(*evaluate(run, x, np.float32(0.999), in_axes=(-1, None)), rtol=1e-4)
+    assert is_native(caplog)
+
+
+def test_lanes_that_do_not_matter_are_left_out(caplog):
+    x = rng.normal(size=(2, 1000)).astype(np.float32)
+
+    def run(x):
+        return lax.fori_loop(0, 5, lambda i, y: jnp.tanh(y + i), x)
+
+    program = jax.jit(lambda used, x: lanes(run, (-1,), in_native_code=True, used=used)(x))
+    whole = program(np.int32(1000), x)
+    for used in (1, 63, 64, 65, 500, 999):
+        np.testing.assert_array_equal(program(np.int32(used), x)[:, :used], whole[:, :used])
+    assert is_native(caplog)
+
+
+# What is kept
+
+
+@pytest.fixture
+def folder(tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "kept"))
+    yield tmp_path / "kept"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_code_is_kept_and_made_anew_if_it_is_damaged(folder):
+    assert objects.kept("name", lambda: b"first") == b"first"
+    assert objects.kept("name", lambda: b"second") == b"first"
+    file = folder / "name"
+    for damaged in (b"", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"x"):
+        file.write_bytes(damaged)
+        assert objects.kept("name", lambda: b"second") == b"second"
+        assert objects.kept("name", lambda: b"third") == b"second"
+    assert [entry.name for entry in folder.iterdir()] == ["name"]
+
+
+def test_code_that_cannot_be_kept_is_made(folder):
+    folder.write_text("no folder")
+    assert objects.kept("name", lambda: b"first") == b"first"
+    jax.config.update("jax_compilation_cache_dir", None)
+    assert objects.kept("name", lambda: b"second") == b"second"
+
+
+def fingerprint_of(function, *args):
+    seen = []
+
+    def registered(kernel):
+        seen.append(objects.fingerprint(kernel.items, [*kernel.layout.fixed, *kernel.layout.own], kernel.outputs))
+        raise native.Unsupported("seen")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "_registered", registered)
+        jax.make_jaxpr(lanes(function, (-1, *[None] * (len(args) - 1)), in_native_code=True))(*args)
+    return seen[0]
+
+
+def test_programs_that_differ_have_names_that_differ():
+    x = np.zeros(NUM, np.float32)
+    programs = [
+        (lambda x: x + 1, x),
+        (lambda x: x + 2, x),
+        (lambda x: 1 - x, x),
+        (lambda x: x - 1, x),
+        (lambda x: x + 1, np.zeros((2, NUM), np.float32)),
+        (lambda x: x + 1, x.astype(np.int32)),
+        (lambda x: (x + 1, x * 2), x),
+        (lambda x: (x * 2, x + 1), x),
+        (lambda x: lax.integer_pow(x, 3), x),
+        (lambda x: lax.integer_pow(x, 4), x),
+        (lambda x, y: x + y, x, np.float32(1)),
+        (lambda x, y: lax.fori_loop(0, y, lambda i, x: x + 1, x), x, np.int32(1)),
+        (lambda x, y: lax.fori_loop(0, y, lambda i, x: x + 2, x), x, np.int32(1)),
+        (lambda x, y: lax.fori_loop(1, y, lambda i, x: x + 1, x), x, np.int32(1)),
+        (lambda x, y: lax.fori_loop(0, y, lambda i, x: x + i, x), x, np.int32(1)),
+    ]
+    names = [fingerprint_of(*program) for program in programs]
+    assert len(set(names)) == len(names)
+    assert names == [fingerprint_of(*program) for program in programs]
+
+
+KEPT = """
+import sys
+import jax, numpy as np
+from jaxloss.engine.native import library, objects
+from jaxloss.engine.lanes import lanes
+if sys.argv[1] == "again":
+    def compiled(kernel):
+        raise AssertionError("it is kept")
+    library._compiled = compiled
+x = np.linspace(-1, 1, 100, dtype=np.float32)
+found = jax.jit(lanes(jax.nn.sigmoid, (-1,), in_native_code=True))(x)
+assert library._engines
+print(np.asarray(found).tobytes().hex())
+"""
+
+
+def test_another_process_compiles_nothing(tmp_path):
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    found = [
+        subprocess.run([sys.executable, "-c", KEPT, how], env=environment, capture_output=True, text=True, check=True)
+        for how in ("first", "again")
+    ]
+    assert found[0].stdout == found[1].stdout
 
 
 def test_every_lane_has_the_same_bits_wherever_it_stands(caplog):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from jaxloss.descent import Limits, Rule, record
 from jaxloss.optimizers import OPTIMIZERS
-from jaxloss.orbits import MAX_PERIOD, WINDOW, is_chaotic, observe_recorded
+from jaxloss.orbits import MAX_PERIOD, WINDOW, block_means, is_chaotic, observe, observe_recorded
 from jaxloss.problems import load_problem
 
 examples = settings(deadline=None, derandomize=True, max_examples=30)
@@ -213,3 +213,26 @@ class TestIsChaotic:
 
     def test_what_widens_as_fast_is_on_its_way_out(self):
         assert is_chaotic(np.full((2, 4), 0.01), np.array([0.01, 0.001])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("rate", "period"), [(2.9, 0), (3.2, 2), (3.5, 4), (3.55, 8), (3.83, 3), (3.7, 0), (4.0, 0)])
+def test_a_window_that_is_gone_through_again_shows_what_its_record_shows(rate, period):
+    def step(x):
+        return rate * x * (1 - x)
+
+    def loss(x):
+        return (x - 0.3) ** 2
+
+    start = jax.lax.fori_loop(0, 3000, lambda _, x: step(x), jnp.array(0.4))
+    recorded = jax.lax.scan(lambda x, _: (step(x), x), start, length=WINDOW)[1]
+    found = jax.jit(lambda x: observe(step, lambda x: x[None], loss, x))(start)
+    assert int(found.period) == period
+    for one, other in zip(found, watch(recorded[:, None], loss(recorded)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(found.width, recorded.max() - recorded.min(), rtol=1e-6)
+    np.testing.assert_allclose(found.size, recorded.max(), rtol=1e-6)
+
+
+def test_means_of_blocks_leave_out_the_first():
+    means = block_means(lambda i: (i + 1, jnp.sin(i * 1.0)), 0, 3, 5)
+    np.testing.assert_allclose(means, np.sin(np.arange(5.0, 20)).reshape(3, 5).mean(1), rtol=1e-5)

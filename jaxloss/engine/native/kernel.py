@@ -43,40 +43,49 @@ class Layout(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """LLVM code of ``kernel(lanes, used, fixed..., own..., outputs...)``.
-
-    Lanes from the number ``used`` on may be left out.
+    """A function ``kernel(lanes, used, fixed..., own..., outputs...)``; those from ``used`` on may be left out.
 
     Attributes:
-      code: defines the function.
-      lanes: it takes whole multiples of them.
-    """
-
-    code: str
-    lanes: int
-
-
-def write(items: Sequence[Item], layout: Layout, outputs: Sequence[Value], register_bytes: int) -> Kernel:
-    """Writes a kernel.
-
-    Args:
       items: the equations and loops.
       layout: what it is given.
       outputs: what it returns, for all lanes once or for each.
-      register_bytes: of the vectors that the processor computes with.
-
-    Raises:
-      Unsupported: it cannot be written.
+      lanes: how many go through the steps together; it takes whole multiples of them.
     """
-    avals = [value.aval for value in layout.own]
-    if sum(math.prod(aval.shape) for aval in avals) > MOST_NUMBERS:
-        raise Unsupported("it has many parameters")
-    width = register_bytes // max(bytes_of(type_of(aval.dtype)) for aval in avals)
-    # In a loop over data all lanes go together. Else groups follow each other: where one waits for its sums, the
-    # next goes on.
-    groups = 1 if any(map(_is_long, items)) else 2
-    body = _Body(items, layout, outputs, width * REGISTERS // groups, groups)
-    return Kernel(body.code(), width * REGISTERS)
+
+    items: Sequence[Item]
+    layout: Layout
+    outputs: Sequence[Value]
+    lanes: int
+
+    @classmethod
+    def of(cls, items: Sequence[Item], layout: Layout, outputs: Sequence[Value], register_bytes: int) -> "Kernel":
+        """The kernel that suits a processor.
+
+        Args:
+          items: the equations and loops.
+          layout: what it is given.
+          outputs: what it returns.
+          register_bytes: of the vectors that the processor computes with.
+
+        Raises:
+          Unsupported: it is too large.
+        """
+        avals = [value.aval for value in layout.own]
+        if sum(math.prod(aval.shape) for aval in avals) > MOST_NUMBERS:
+            raise Unsupported("it has many parameters")
+        width = register_bytes // max(bytes_of(type_of(aval.dtype)) for aval in avals)
+        return cls(items, layout, outputs, width * REGISTERS)
+
+    def code(self) -> str:
+        """Its LLVM code.
+
+        Raises:
+          Unsupported: it cannot be written.
+        """
+        # In a loop over data all lanes go together. Else groups follow each other: where one waits for its sums, the
+        # next goes on.
+        groups = 1 if any(map(_is_long, self.items)) else 2
+        return _Body(self.items, self.layout, self.outputs, self.lanes // groups, groups).code()
 
 
 def _is_long(item: Item) -> bool:

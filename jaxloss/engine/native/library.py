@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxloss.engine.native.code import Unsupported
 from jaxloss.engine.native.kernel import Kernel
+from jaxloss.engine.native.objects import fingerprint, kept
 
 # What XLA calls, after `xla/ffi/api/c_api.h`: it asks once for the version of the interface, and then hands over a
 # frame with pointers to the buffers. The first of them holds the numbers of lanes and of those that are used.
@@ -85,7 +85,7 @@ def call(
     Returns:
       The outputs.
     """
-    target = _registered(kernel.code, len(inputs), len(outputs))
+    target = _registered(kernel)
     aliases = {1 + i: k for i, k in aliases.items()}
     return list(
         jax.ffi.ffi_call(target, outputs, input_output_aliases=aliases)(
@@ -117,31 +117,44 @@ def _llvm() -> Any:
     return llvm
 
 
-def _registered(code: str, num_inputs: int, num_outputs: int) -> str:
-    """Compiles code and makes it known to XLA, once, by a name that stands for all that it does."""
-    text = code + _handler(num_inputs, num_outputs)
-    name = f"jaxloss_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+def _registered(kernel: Kernel) -> str:
+    """Makes a kernel known to XLA, once, by a name that stands for all that it does."""
+    fixed, own = kernel.layout
+    name = f"jaxloss_{fingerprint(kernel.items, [*fixed, *own], kernel.outputs)}"
     with _lock:
         if name not in _engines:
-            engine = _llvm().create_mcjit_compiler(*_optimized(text))
-            engine.finalize_object()
+            engine = _loaded(kept(name, functools.partial(_compiled, kernel)))
             handler = ctypes.CFUNCTYPE(ctypes.c_void_p)(engine.get_function_address("handler"))
             jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
             _engines[name] = engine
     return name
 
 
-def _optimized(text: str) -> tuple[Any, Any]:
+def _machine() -> Any:
     llvm = _llvm()
-    machine = llvm.Target.from_default_triple().create_target_machine(
+    return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3, jit=True
     )
-    module = llvm.parse_assembly(text)
+
+
+def _compiled(kernel: Kernel) -> bytes:
+    """Its machine code, with the handler that XLA calls."""
+    llvm, machine, layout = _llvm(), _machine(), kernel.layout
+    handler = _handler(len(layout.fixed) + len(layout.own), len(kernel.outputs))
+    module = llvm.parse_assembly(kernel.code() + handler)
     options = llvm.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = options.slp_vectorization = False  # it is written in vectors
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
-    return module, machine
+    return machine.emit_object(module)
+
+
+def _loaded(code: bytes) -> Any:
+    llvm = _llvm()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return engine
 
 
 _lock = threading.Lock()

@@ -12,7 +12,7 @@ from jax.extend.core import Jaxpr, JaxprEqn
 
 from jaxloss.engine.native import library
 from jaxloss.engine.native.code import Unsupported
-from jaxloss.engine.native.kernel import MOST_NUMBERS, Layout, write
+from jaxloss.engine.native.kernel import MOST_NUMBERS, Kernel, Layout
 from jaxloss.engine.native.primitives import RULES
 from jaxloss.engine.native.program import (
     Item,
@@ -93,7 +93,7 @@ def _run(program: Program, arrays: dict[Value, Any], num: int, used: Any) -> Out
     evaluate(needed(program.fixed, [*fixed, *outputs]), arrays)
     if moving:
         own = [value for value in arrays if value.kind == Kind.LANE and value in read]
-        kernel = write(items, Layout(fixed, own), moving, library.register_bytes())
+        kernel = Kernel.of(items, Layout(fixed, own), moving, library.register_bytes())
         padded = num + -num % kernel.lanes
         given = [jnp.asarray(look(value, arrays)) for value in fixed]
         given += [_padded(arrays[value], kernel.lanes) for value in own]
