@@ -21,6 +21,8 @@ from jaxloss.engine.tiles import Shapes, as_slice, columns, even_tiles, in_lanes
 BLOCK = 120
 # A state that returns after this many steps, bit for bit, is periodic for ever; so are periods that divide it found.
 PERIOD = 2 * BLOCK
+# Native code keeps what all trajectories share, for each step of a round.
+LONGEST_ROUND = 64 * PERIOD
 # Packing trajectories together costs about as much as so many steps of them.
 PACKING = 32
 
@@ -209,7 +211,7 @@ def _rounds(fleet: Fleet, lane: Lane, held: list[Tile], start: int, stop: int, o
 
 def _round_length(made: int) -> int:
     """How long to go on without packing after so many steps: a share of them, in whole periods from the fourth on."""
-    return min(max(BLOCK, made), PERIOD) if made < 4 * PERIOD else made // 4 // PERIOD * PERIOD
+    return min(max(BLOCK, made), PERIOD) if made < 4 * PERIOD else min(made // 4 // PERIOD * PERIOD, LONGEST_ROUND)
 
 
 def _load(fleet: Fleet, lane: Lane, numbers: np.ndarray) -> list[Tile]:

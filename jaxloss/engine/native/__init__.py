@@ -1,6 +1,6 @@
 """Programs as native code: XLA writes every array to memory between its kernels, here it stays in registers."""
 
+from jaxloss.engine.native.arrays import allowed, apply, apply_equation, has_rules
 from jaxloss.engine.native.code import Unsupported
-from jaxloss.engine.native.loops import allowed, apply, apply_equation, has_rules
 
 __all__ = ["Unsupported", "allowed", "apply", "apply_equation", "has_rules"]

@@ -73,6 +73,8 @@ class Kernel(NamedTuple):
         avals = [value.aval for value in layout.own]
         if sum(math.prod(aval.shape) for aval in avals) > MOST_NUMBERS:
             raise Unsupported("it has many parameters")
+        if not avals:
+            raise Unsupported("nothing differs between lanes")
         width = register_bytes // max(bytes_of(type_of(aval.dtype)) for aval in avals)
         return cls(items, layout, outputs, width * REGISTERS)
 
@@ -464,9 +466,10 @@ class _Body:
             like = Number("", type_of(value.aval.dtype), True)
 
             def number(index: tuple[Index, ...]) -> Number:
-                if (i, index) not in variables:
+                place: Any = (i, index)
+                if place not in variables:
                     raise Unsupported("a loop over parameters")
-                return self.w.known((value, index), lambda: self.w.fetch(like, variables[i, index], how))
+                return self.w.known((value, index), lambda: self.w.fetch(like, variables[place], how))
 
             return Array(value.aval.shape, number)
 

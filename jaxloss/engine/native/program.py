@@ -235,8 +235,8 @@ def _as_while(eqn: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]]:
 
         return lax.while_loop(lambda state: state[0] < params["length"], step, (0, tuple(carry)))[1]
 
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in eqn.invars]
-    closed = jax.make_jaxpr(run)(*avals)
+    avals: list[Any] = [variable.aval for variable in eqn.invars]
+    closed = jax.make_jaxpr(run)(*(jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals))
     return closed.jaxpr, closed.consts
 
 

@@ -1,4 +1,4 @@
-"""Parts of a one-lane program run as native code on arrays with lanes."""
+"""A program for one lane, as a kernel on arrays with lanes."""
 
 import math
 from collections.abc import Iterator, Sequence
