@@ -56,8 +56,8 @@ def ours(num: int, num_steps: int):
             finite = np.flatnonzero(~lane.ended | (np.abs(problem.ravel(_rows(lane.state[0]))).max(axis=1) < 1e3))
             program = in_lanes(last_losses, (rule, NUM_LAST), (None, -1, -1, None))
 
-            def tile(shared, own, state):
-                return program(shared, own, state, np.int32(num_steps - NUM_LAST))
+            def tile(used, shared, own, state):
+                return program(used, shared, own, state, np.int32(num_steps - NUM_LAST))
 
             losses = map_lanes(tile, (shared,), _at((own, lane.state), finite), tile_size)
             first = float(problem.objective(problem.params))
