@@ -218,6 +218,9 @@ class _Body:
         shape, type_ = value.aval.shape, type_of(value.aval.dtype)
 
         def number(index: tuple[Index, ...]) -> Number:
+            if any(isinstance(k, int) and not 0 <= k < length for k, length in zip(index, shape, strict=True)):
+                raise Unsupported("an index outside of an array")
+
             def read() -> Number:
                 place = _flat(self.w, index, shape)
                 w = self.first if first and all(isinstance(k, int) for k in index) else self.w
@@ -543,7 +546,7 @@ class _Body:
         else:
 
             def number(index: tuple[Index, ...], /) -> Number:
-                return elementwise(w, eqn, [x.number(index if x.shape else ()) for x in args])
+                return elementwise(w, eqn, [x.number(_stretched(x.shape, index)) for x in args])
 
         self.arrays[out] = Array(out.aval.shape, lambda index: w.known((out, index), lambda: number(index)))
 
@@ -605,6 +608,11 @@ _INT = constant(0, "i64")
 def _check_types(eqn) -> None:
     if any(atom.aval.dtype != eqn.outvars[0].aval.dtype for atom in eqn.invars):
         raise Unsupported("sums in another precision")
+
+
+def _stretched(shape: tuple[int, ...], index: tuple[Index, ...]) -> tuple[Index, ...]:
+    """The index of an operand: scalars, and axes of length one, stretch to the shape of the result."""
+    return tuple(0 if length == 1 else k for length, k in zip(shape, index, strict=True)) if shape else ()
 
 
 def _held(numbers: Numbers) -> Array:
