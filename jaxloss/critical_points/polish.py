@@ -24,7 +24,7 @@ ROOT_STEP = 1e-9
 
 # Samples and parameters of all points that are examined at once, at most.
 MAX_VALUES = 2**20
-# Points that are evaluated together, at most: their intermediate values stay in a core's cache.
+# Points that are evaluated together in lanes, at most: few calls, and short enough tiles where XLA runs them.
 LANES = 2**14
 
 
@@ -147,7 +147,7 @@ def map_points(
       function: written for one point.
       problem: gives the objective and the data.
       points: an array ``[point, ...]``, or a tuple of arrays that share this axis.
-      tile_size: points of one compiled call, fewer where there are many parameters or samples.
+      tile_size: points of one compiled call, fewer where there are many parameters or samples; in lanes `LANES`.
       static: further arguments that are fixed at compilation.
       evaluates: the function does little more than evaluate the objective: it runs in lanes, on all devices. Programs
         with factorisations gain nothing from that.

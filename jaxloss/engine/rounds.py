@@ -17,13 +17,13 @@ from jaxloss.engine.devices import devices, on_devices
 from jaxloss.engine.lanes import varies
 from jaxloss.engine.tiles import Shapes, as_slice, columns, even_tiles, in_lanes, one_lane, padded
 
-# Steps between two looks at a trajectory: a look costs about as much as two steps.
+# Steps between two looks at a trajectory: a look costs about as much as five steps.
 BLOCK = 120
 # A state that returns after this many steps, bit for bit, is periodic for ever; so are periods that divide it found.
 PERIOD = 2 * BLOCK
 # Native code keeps what all trajectories share, for each step of a round.
 LONGEST_ROUND = 64 * PERIOD
-# Packing trajectories together costs about as much as so many steps of them.
+# Packing trajectories together is taken to cost as much as so many steps of them.
 PACKING = 32
 
 
